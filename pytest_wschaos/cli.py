@@ -1,0 +1,119 @@
+"""The command ``wschaos``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from . import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, or 2 where it could not be done."""
+    parser = argparse.ArgumentParser(prog="wschaos", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"pytest-wschaos {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    server = commands.add_parser(
+        "reference-server",
+        help="run the reference server",
+        description="Runs the reference server (wschaos.v1 at /ws, an echo at /echo, health at /healthz) until "
+        "SIGTERM or SIGINT, then drains it; a second signal ends it at once.",
+    )
+    server.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    server.add_argument("--port", type=_port, default=8765, help="port; 0: a free one (default: %(default)s)")
+    server.add_argument("--profile", help="a preset (default, rfc6455, websockets), or a .toml or .json file")
+    server.add_argument(
+        "--token",
+        action="append",
+        default=[],
+        metavar="TOKEN",
+        help="a token to accept; may be repeated. Without one, WSCHAOS_TOKEN is used, or a token is made and printed",
+    )
+    server.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    listing = commands.add_parser("rules", help="list the rules, one sentence each")
+    listing.add_argument("patterns", nargs="*", metavar="RULE", help="ids or globs (default: all)")
+    options = parser.parse_args(arguments)
+    return _rules(options) if options.command == "rules" else _reference_server(options)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a port, 0 to 65535")
+    return int(text)
+
+
+def _rules(options: argparse.Namespace) -> int:
+    from .checks.rule import UnknownRule, rules, select
+
+    try:
+        chosen = [rules()[rule] for rule in select(*options.patterns)]
+    except UnknownRule as error:
+        print(f"wschaos rules: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    for rule in chosen:
+        _say(f"{rule.id:<13} {rule.level:<6} {rule.side:<6} {rule.requirement}")
+    return 0
+
+
+def _reference_server(options: argparse.Namespace) -> int:
+    from .harness import load_profile
+    from .profile import ProfileError
+
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_serve(options, load_profile(options.profile)))
+    except (ProfileError, OSError) as error:
+        hint = " (--port 0 finds a free one)" if getattr(error, "errno", None) == errno.EADDRINUSE else ""
+        print(f"wschaos reference-server: {error}{hint}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _serve(options: argparse.Namespace, profile: object) -> None:
+    from .profile import Profile
+    from .reference.server import ReferenceServer
+
+    assert isinstance(profile, Profile)
+    seed = int.from_bytes(os.urandom(16), "big")  # session ids and tokens must not be guessed
+    server = ReferenceServer(host=options.host, port=options.port, profile=profile, seed=seed)
+    tokens = options.token or [token for token in [os.environ.get("WSCHAOS_TOKEN")] if token]
+    for token in tokens:
+        server.tokens.add(token)
+    made = None if tokens else server.tokens.issue()
+    await server.start()
+    stop = asyncio.Event()
+    _on_signal(stop.set)
+    _say(f"listening on {server.url}" + (f", token {made}" if made else ""))
+    grace: float | None = None
+    try:
+        await stop.wait()
+        draining = asyncio.get_running_loop().create_task(server.drain())
+        _on_signal(draining.cancel)
+        _say("draining; a second signal ends it at once")
+        await asyncio.wait([draining])
+        if draining.cancelled():
+            grace = 0
+        else:
+            draining.result()
+    finally:
+        await server.stop(grace)
+    _say("stopped")
+
+
+def _on_signal(action: Callable[[], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C still ends it, without draining
+            asyncio.get_running_loop().add_signal_handler(number, action)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201

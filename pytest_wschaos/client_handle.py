@@ -1,0 +1,131 @@
+"""The reference client as a test may handle it: it runs on the engine's loop, and is called from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, Self
+
+from .background import CALL_TIMEOUT, LoopThread
+from .reference.client import ReadyState, ReferenceClient
+from .reference.credentials import TokenSource
+from .reference.receipt import Receipt
+
+
+class Sent:
+    """A message on its way. Block in :meth:`result`, or await it."""
+
+    def __init__(self, receipt: Receipt, thread: LoopThread) -> None:
+        self._receipt = receipt
+        self._thread = thread
+
+    def result(self, timeout: float = 10.0) -> None:
+        """Wait until the message has settled.
+
+        Raises:
+            SendFailed: it was refused, or the client stopped before it was acknowledged.
+            LoopStuck: it did not settle within ``timeout`` seconds.
+        """
+        self._thread.run(self._settled(), timeout)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has settled."""
+        return self._receipt.done
+
+    def __await__(self) -> Generator[Any, None, None]:
+        future = asyncio.run_coroutine_threadsafe(self._settled(), self._thread.loop)
+        return asyncio.wrap_future(future).__await__()
+
+    async def _settled(self) -> None:
+        await self._receipt
+
+
+class ClientHandle:
+    """A running reference client. Every method may be called from any thread, and returns when it is done.
+
+    Args:
+        client: not yet started.
+        sent: told of each send that the application asks for.
+        asked: told of each close and reconnect.
+        close_timeout: seconds that the client's close handshake may take.
+    """
+
+    def __init__(
+        self,
+        thread: LoopThread,
+        client: ReferenceClient,
+        sent: Callable[[str, Any, str], None],
+        asked: Callable[[str], None],
+        close_timeout: float,
+    ) -> None:
+        self._thread = thread
+        self._sent = sent
+        self._asked = asked
+        self._refs = 0
+        self._close_timeout = CALL_TIMEOUT + close_timeout
+        self._client = client
+        thread.call(self._client.start)
+
+    def send(self, topic: str, data: Any, *, ref: str | None = None) -> Sent:
+        """Publish ``data``; returns when it is accepted.
+
+        Raises:
+            QueueFull, ClientClosed, ValueError: as the reference client does.
+        """
+        self._refs += 1
+        name = ref or f"send-{self._refs}"
+        self._sent(topic, data, name)
+        return Sent(self._thread.run(self._client.send(topic, data, ref=name)), self._thread)
+
+    def send_binary(self, topic: str, data: bytes, *, ref: str | None = None) -> Sent:
+        """Publish a blob, in chunks."""
+        return Sent(self._thread.run(self._client.send_binary(topic, data, ref=ref)), self._thread)
+
+    def subscribe(self, topic: str, *, ref: str | None = None) -> Sent:
+        """Ask for a topic's messages."""
+        return Sent(self._thread.run(self._client.subscribe(topic, ref=ref)), self._thread)
+
+    def unsubscribe(self, topic: str, *, ref: str | None = None) -> Sent:
+        """Ask for them no longer."""
+        return Sent(self._thread.run(self._client.unsubscribe(topic, ref=ref)), self._thread)
+
+    def set_token(self, token: TokenSource) -> None:
+        """Present this from the next connection on."""
+        self._thread.call(self._client.set_token, token)
+
+    def pause_reading(self) -> None:
+        """The application stops reading."""
+        self._thread.call(self._client.pause_reading)
+
+    def resume_reading(self) -> None:
+        """The application reads again."""
+        self._thread.call(self._client.resume_reading)
+
+    def reconnect(self) -> None:
+        """Connect anew, now."""
+        self._asked("reconnect")
+        self._thread.call(self._client.reconnect)
+
+    @property
+    def ready_state(self) -> ReadyState:
+        """0 connecting, 1 open, 2 closing, 3 closed."""
+        return self._thread.call(lambda: self._client.ready_state)
+
+    @property
+    def buffered_amount(self) -> int:
+        """Bytes accepted and not yet handed to the network."""
+        return self._thread.call(lambda: self._client.buffered_amount)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """End everything, in any state; after the test's chaos has ended it does nothing."""
+        if self._thread.stopped:
+            return
+        self._asked("close")
+        self._thread.run(self._client.close(code, reason), self._close_timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,71 @@
+"""The stages of one direction of one connection, in order. Without I/O: whoever owns it asks when to run it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .stage import End, Item, Stage
+
+
+class Chain:
+    """Passes items through its stages to ``out``, each when it is due.
+
+    Args:
+        out: called with each item that has come through.
+    """
+
+    def __init__(self, out: Callable[[Item], None]) -> None:
+        self.stages: list[Stage] = []
+        self._out = out
+
+    def feed(self, item: Item, now: float) -> None:
+        """Put an item in at the front, and run."""
+        self._enter(0, item, now)
+        self.run(now)
+
+    def run(self, now: float) -> None:
+        """Pass on all that is due by now."""
+        for place, stage in enumerate(list(self.stages)):
+            if stage.deadline is not None and stage.deadline <= now:
+                due, stage.deadline = stage.deadline, None
+                stage.on_deadline(due)
+            while stage.queue and stage.queue[0][0] <= now:
+                due, item = stage.pop()
+                self._enter(place + 1, item, due)
+
+    @property
+    def next_at(self) -> float | None:
+        """When to run again at the latest; None: not before something is fed."""
+        instants = [stage.deadline for stage in self.stages if stage.deadline is not None]
+        instants += [stage.queue[0][0] for stage in self.stages if stage.queue]
+        return min(instants, default=None)
+
+    @property
+    def full(self) -> bool:
+        """Whether some stage holds all that it may, so that the source should not be read."""
+        return any(stage.held >= stage.capacity for stage in self.stages)
+
+    def add(self, stage: Stage, now: float) -> None:
+        """Put a stage at the end."""
+        self.stages.append(stage)
+        stage.on_start(now)
+
+    def remove(self, stage: Stage, now: float) -> None:
+        """Take a stage out; what it holds goes on before anything newer."""
+        if stage not in self.stages:
+            return
+        stage.on_remove(now)
+        place = self.stages.index(stage)
+        while stage.queue:
+            _, item = stage.pop()
+            self._enter(place + 1, item, now)
+        self.stages.remove(stage)
+        self.run(now)
+
+    def _enter(self, place: int, item: Item, at: float) -> None:
+        if place >= len(self.stages):
+            self._out(item)
+        elif isinstance(item, End):
+            self.stages[place].on_end(item, at)
+        else:
+            self.stages[place].on_data(item, at)

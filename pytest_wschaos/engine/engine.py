@@ -1,0 +1,137 @@
+"""The embedded engine: its proxies by name. No API of its own; :mod:`.api` serves it over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .errors import BadRequest, Exists, NotFound
+from .observer import SILENT, Observer
+from .proxy import Proxy
+from .refusals import Refusals, watch
+
+VERSION = "2.12.0"
+"""The version of Toxiproxy that the engine is compatible with, as ``/version`` reports it."""
+
+
+class Engine:
+    """Holds proxies. It belongs to the loop on which it is used.
+
+    Args:
+        seed: where all randomness comes from.
+        observer: is told of every connection.
+    """
+
+    def __init__(self, *, seed: int = 0, observer: Observer = SILENT) -> None:
+        self.proxies: dict[str, Proxy] = {}
+        self._seed = seed
+        self._observer = observer
+        self._refusals: Refusals | None = None
+        self._lock = asyncio.Lock()
+        """Held while a proxy is started: of two requests for one name, the second finds the first's."""
+
+    async def create(self, name: str, listen: str, upstream: str, *, enabled: bool = True) -> Proxy:
+        """Add a proxy, and start it.
+
+        Raises:
+            BadRequest: a name or an upstream is missing.
+            Exists: there is a proxy of that name.
+            CannotListen: the address is taken, or is none; nothing is added.
+        """
+        self.check_new(name, upstream)
+        async with self._lock:
+            if name in self.proxies:
+                raise Exists("proxy already exists")
+            return await self._add(name, listen, upstream, enabled)
+
+    async def ensure(self, name: str, listen: str, upstream: str, *, enabled: bool = True) -> Proxy:
+        """The proxy of that name, with that address and upstream: as it is, or made, or put in the place of another.
+
+        Raises:
+            CannotListen: the address is taken, or is none; a proxy that was to be replaced is left disabled.
+        """
+        async with self._lock:
+            existing = self.proxies.get(name)
+            if existing is not None:
+                if not await existing.differs(listen, upstream):
+                    return existing
+                existing.retire()
+            return await self._add(name, listen, upstream, enabled)
+
+    async def update(
+        self, name: str, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
+    ) -> Proxy:
+        """Change what is given of a proxy; see :meth:`.Proxy.update`.
+
+        Raises:
+            NotFound: there is none of that name.
+            CannotListen: the address is none, or is taken.
+        """
+        async with self._lock:
+            proxy = self.proxy(name)
+            await proxy.update(listen=listen, upstream=upstream, enabled=enabled)
+            return proxy
+
+    async def _add(self, name: str, listen: str, upstream: str, enabled: bool) -> Proxy:
+        if self._refusals is None:
+            self._refusals = watch(asyncio.get_running_loop())
+        proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observer, refusals=self._refusals)
+        if enabled:
+            await proxy.start()
+        self.proxies[name] = proxy
+        return proxy
+
+    @staticmethod
+    def check_new(name: str, upstream: str, where: str = "") -> None:
+        """Refuse a proxy without a name or an upstream.
+
+        Raises:
+            BadRequest: which of them is missing.
+        """
+        for field, value in (("name", name), ("upstream", upstream)):
+            if not value:
+                raise BadRequest(f"missing required field: {field}{where}")
+
+    def proxy(self, name: str) -> Proxy:
+        """The proxy of a name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        try:
+            return self.proxies[name]
+        except KeyError:
+            raise NotFound("proxy not found") from None
+
+    async def delete(self, name: str) -> None:
+        """Stop a proxy and forget it.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        async with self._lock:
+            self.proxy(name).retire()
+            del self.proxies[name]
+
+    async def reset(self) -> None:
+        """Start every proxy that is stopped, and remove all toxics.
+
+        Raises:
+            CannotListen: an address has been taken meanwhile.
+        """
+        async with self._lock:
+            for proxy in list(self.proxies.values()):
+                await self._reset(proxy)
+
+    @staticmethod
+    async def _reset(proxy: Proxy) -> None:
+        await proxy.start()
+        for toxic in list(proxy.toxics):
+            proxy.remove_toxic(toxic.name)
+
+    def stop(self) -> None:
+        """Let go of every socket, at once."""
+        for proxy in self.proxies.values():
+            proxy.drop()
+        self.proxies.clear()
+        if self._refusals is not None:
+            self._refusals.stop()

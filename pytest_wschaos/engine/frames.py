@@ -1,0 +1,224 @@
+"""Reads a WebSocket stream one way: the HTTP head, then messages. It only looks; nothing is changed or answered."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes that an HTTP head may have."""
+PAYLOAD_LIMIT = 1024 * 1024
+"""Bytes of a message that are kept; a larger one is told by its size alone."""
+
+
+CONTROL_LIMIT = 125
+"""Bytes that a control frame may have."""
+
+
+class Opcode(IntEnum):
+    """RFC 6455 section 5.2."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class Malformed(ValueError):
+    """The stream is not what RFC 6455 says; nothing after this point can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An HTTP request or response. ``start`` is its first line in three parts, header names are in lower case."""
+
+    start: tuple[str, str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A message, or a control frame. ``payload`` is None where it is too large or cannot be inflated."""
+
+    opcode: Opcode
+    size: int
+    payload: bytes | None
+
+
+_Frame = tuple[bool, bool, Opcode, int, bytes | None]
+"""A whole frame: final, compressed, opcode, size, and the payload if it was kept."""
+
+
+class Inflater:
+    """Undoes permessage-deflate (RFC 7692) for one direction."""
+
+    def __init__(self, *, takeover: bool) -> None:
+        self._takeover = takeover
+        self._lost = False
+        self._state = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def inflate(self, data: bytes | None) -> bytes | None:
+        """The message in plain; None where it is too large, and once the stream can no longer be followed.
+
+        ``data`` is None for a message that was not kept: with context takeover those after it lean on it.
+        """
+        if not self._takeover:
+            self._state = zlib.decompressobj(-zlib.MAX_WBITS)
+        elif data is None:
+            self._lost = True
+        if data is None or self._lost:
+            return None
+        try:
+            plain = self._state.decompress(data + b"\x00\x00\xff\xff", PAYLOAD_LIMIT + 1)
+            while self._state.unconsumed_tail:  # thrown away, but the next message may refer to it
+                self._state.decompress(self._state.unconsumed_tail, PAYLOAD_LIMIT)
+        except zlib.error:
+            self._lost = self._takeover
+            return None
+        return plain if len(plain) <= PAYLOAD_LIMIT else None
+
+
+class StreamReader:
+    """Fed with the bytes of one direction, it yields first the :class:`Head`, then what was :class:`Seen`.
+
+    The owner sets ``inflater`` between the handshake and the first frame when compression was agreed, and
+    ``frames`` to False when the handshake failed, after which nothing more is read.
+    """
+
+    def __init__(self) -> None:
+        self.inflater: Inflater | None = None
+        self.frames = True
+        self._buffer = bytearray()
+        self._head_done = False
+        self._opcode = Opcode.CONTINUATION
+        self._compressed = False
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._skipping: tuple[bool, bool, Opcode, int] | None = None
+        self._to_skip = 0
+
+    def feed(self, data: bytes) -> Iterator[Head | Seen]:
+        """What is complete with this data.
+
+        Raises:
+            Malformed: it is no HTTP head, or no frame.
+        """
+        if not self.frames:
+            return
+        self._buffer += data
+        if not self._head_done:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                if len(self._buffer) > HEAD_LIMIT:
+                    raise Malformed("no end of the HTTP head")
+                return
+            text = self._buffer[:end].decode("latin-1")
+            del self._buffer[: end + 4]
+            self._head_done = True
+            yield _head(text)
+        while self.frames and (frame := self._skip() if self._skipping else self._frame()) is not None:
+            seen = self._assemble(*frame)
+            if seen is not None:
+                yield seen
+
+    def _skip(self) -> _Frame | None:
+        """Throw the bytes of a large frame away as they come; the frame, once they all have."""
+        step = min(self._to_skip, len(self._buffer))
+        del self._buffer[:step]
+        self._to_skip -= step
+        if self._to_skip or self._skipping is None:
+            return None
+        (final, compressed, opcode, length), self._skipping = self._skipping, None
+        return final, compressed, opcode, length, None
+
+    def _frame(self) -> _Frame | None:
+        """The next whole frame."""
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        first, second = buffer[0], buffer[1]
+        length, start = second & 0x7F, 2
+        if length >= 126:
+            size = 2 if length == 126 else 8
+            start += size
+            if len(buffer) < start:
+                return None
+            length = int.from_bytes(buffer[2:start], "big")
+        masked = second & 0x80
+        body = start + (4 if masked else 0)
+        try:
+            opcode = Opcode(first & 0x0F)
+        except ValueError:
+            raise Malformed(f"unknown opcode {first & 0x0F}") from None
+        if opcode >= Opcode.CLOSE and length > CONTROL_LIMIT:
+            raise Malformed(f"a control frame of {length} bytes")
+        final, compressed = bool(first & 0x80), bool(first & 0x40)
+        if length > PAYLOAD_LIMIT:
+            if len(buffer) < body:
+                return None
+            del buffer[:body]
+            self._skipping, self._to_skip = (final, compressed, opcode, length), length
+            return self._skip()
+        if len(buffer) < body + length:
+            return None
+        payload = bytes(buffer[body : body + length])
+        if masked:
+            payload = unmask(payload, bytes(buffer[start:body]))
+        del buffer[: body + length]
+        return final, compressed, opcode, length, payload
+
+    def _assemble(self, final: bool, compressed: bool, opcode: Opcode, size: int, payload: bytes | None) -> Seen | None:
+        """Put fragments together; control frames may come between them."""
+        if opcode >= Opcode.CLOSE:
+            return Seen(opcode, size, payload)
+        if opcode is not Opcode.CONTINUATION:
+            self._opcode, self._compressed = opcode, compressed
+            self._parts, self._size = [], 0
+        self._size += size
+        if self._size > PAYLOAD_LIMIT:
+            self._parts = []
+        elif payload is not None:
+            self._parts.append(payload)
+        if not final:
+            return None
+        whole = b"".join(self._parts) if self._size <= PAYLOAD_LIMIT else None
+        if self._compressed:
+            whole = self.inflater.inflate(whole) if self.inflater is not None else None
+        self._parts = []
+        return Seen(self._opcode, self._size, whole)
+
+
+def unmask(payload: bytes, mask: bytes) -> bytes:
+    """Undo a client's masking."""
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+def _head(text: str) -> Head:
+    first, *lines = text.split("\r\n")
+    parts = first.split(" ", 2)
+    if len(parts) < 2:
+        raise Malformed(f"not an HTTP head: {first[:40]!r}")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        key, value = name.strip().lower(), value.strip()
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return Head((parts[0], parts[1], parts[2] if len(parts) > 2 else ""), headers)
+
+
+def inflaters(response: Head) -> tuple[Inflater | None, Inflater | None]:
+    """What undoes the compression that a server's answer agreed to: upwards, downwards."""
+    for extension in response.headers.get("sec-websocket-extensions", "").split(","):
+        name, *parameters = (part.strip() for part in extension.split(";"))
+        if name == "permessage-deflate":
+            return (
+                Inflater(takeover="client_no_context_takeover" not in parameters),
+                Inflater(takeover="server_no_context_takeover" not in parameters),
+            )
+    return None, None

@@ -1,0 +1,202 @@
+"""A small HTTP/1.1 server: what an API on a loopback address needs, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import unquote, urlsplit
+
+from . import listener
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes that the request line and headers may have, and each line of a chunked body."""
+BODY_LIMIT = 1024 * 1024
+"""Bytes that a body may have."""
+IDLE_TIMEOUT = 60.0
+"""Seconds that a connection is kept open for the next request."""
+READ_TIMEOUT = 15.0
+"""Seconds in which a body must have come."""
+WRITE_TIMEOUT = 30.0
+"""Seconds in which a response must have been taken."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request. ``path`` is decoded and without the query; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    lasting: bool
+    """Whether the connection may be used for another one."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response; without a ``content_type`` it has no body."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Unacceptable(Exception):
+    """A request that cannot be read; the connection ends after saying so."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.response = Response(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+
+class HttpServer:
+    """Serves one handler; requests of one connection one after another.
+
+    Args:
+        handle: answers a request; what it raises is answered with 500.
+    """
+
+    def __init__(self, handle: Callable[[Request], Awaitable[Response]]) -> None:
+        self._handle = handle
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port. A second call returns the port of the first.
+
+        Raises:
+            OSError: the address is taken, or is none.
+        """
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_LIMIT)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Stop listening, and end every connection at once."""
+        if self._server is not None:
+            listener.close(self._server)
+            self._server = None
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if self._server is not None:
+                await self._converse(reader, writer)
+        except (OSError, EOFError, TimeoutError, asyncio.CancelledError):
+            # The client has gone, or takes too long, or we stop. A cancellation ends here: nobody awaits this task.
+            writer.transport.abort()
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lasting = True
+        while lasting:
+            try:
+                request = await read_request(reader, writer)
+            except Unacceptable as refusal:
+                response, lasting = refusal.response, False
+            else:
+                response, lasting = await self._answer(request), request.lasting
+            writer.write(encode(response, lasting=lasting))
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await writer.drain()
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._handle(request)
+        except Exception as error:
+            return Response(500, f"internal error: {error!r}\n".encode(), "text/plain; charset=utf-8")
+
+
+async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
+    """Read one request.
+
+    Raises:
+        Unacceptable: it is malformed or too large.
+        EOFError: the client has closed.
+        TimeoutError: it takes too long.
+    """
+    async with asyncio.timeout(IDLE_TIMEOUT):
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        except asyncio.LimitOverrunError:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise Unacceptable(status, f"the head is larger than {HEAD_LIMIT} bytes") from None
+    first, *lines = head.strip("\r\n").split("\r\n")
+    parts = first.split(" ")
+    if len(parts) != 3 or parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, "not an HTTP/1.1 request")
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if headers.get("expect", "").lower() == "100-continue":
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    async with asyncio.timeout(READ_TIMEOUT):
+        body = await _read_body(reader, headers)
+    try:
+        path = unquote(urlsplit(parts[1]).path)
+    except ValueError:
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, "not an HTTP/1.1 request target") from None
+    lasting = parts[2] == "HTTP/1.1" and "close" not in headers.get("connection", "").lower()
+    return Request(parts[0], path, headers, body, lasting)
+
+
+async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    if "transfer-encoding" in headers:
+        if headers["transfer-encoding"].lower() != "chunked":
+            raise Unacceptable(HTTPStatus.NOT_IMPLEMENTED, "no transfer encoding but chunked is understood")
+        return await _read_chunks(reader)
+    length = headers.get("content-length", "0")
+    return await reader.readexactly(_size(length, 10))
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    body = bytearray()
+    while size := _size((await _read_line(reader)).partition(";")[0], 16, len(body)):
+        body += await reader.readexactly(size)
+        await _read_line(reader)
+    while await _read_line(reader):
+        pass  # trailers
+    return bytes(body)
+
+
+async def _read_line(reader: asyncio.StreamReader) -> str:
+    try:
+        return (await reader.readuntil(b"\r\n")).decode("latin-1").strip()
+    except asyncio.LimitOverrunError:
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, "a line of the chunked body is too long") from None
+
+
+def _size(text: str, base: int, before: int = 0) -> int:
+    digits = text.strip()
+    if not digits.isalnum() or not digits.isascii() or len(digits) > 20:
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, f"no size of a body: {text[:20]!r}")
+    try:
+        size = int(digits, base)
+    except ValueError:
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, f"no size of a body: {text[:20]!r}") from None
+    if before + size > BODY_LIMIT:
+        raise Unacceptable(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {BODY_LIMIT} bytes")
+    return size
+
+
+def encode(response: Response, *, lasting: bool = True) -> bytes:
+    """The response as it is sent."""
+    lines = [f"HTTP/1.1 {int(response.status)} {HTTPStatus(response.status).phrase}"]
+    if response.content_type:
+        lines.append(f"Content-Type: {response.content_type}")
+    if response.status != HTTPStatus.NO_CONTENT:
+        lines.append(f"Content-Length: {len(response.body)}")
+    if not lasting:
+        lines.append("Connection: close")
+    lines += [f"{name}: {value}" for name, value in response.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body

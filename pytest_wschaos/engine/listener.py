@@ -1,0 +1,21 @@
+"""How a listener is closed without losing the client that is just being accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+
+def close(server: asyncio.Server) -> None:
+    """Refuse connections from now on; the server is closed in the loop's next turn.
+
+    asyncio accepts in two turns of the loop. Closed between them, a server would fail on the accepted socket and
+    leave it open, and its client waiting, until the garbage is collected.
+    """
+    loop = server.get_loop()
+    for sock in server.sockets:
+        with contextlib.suppress(OSError, NotImplementedError):  # where it cannot be done, refusing waits for the turn
+            loop.remove_reader(sock.fileno())
+            sock.shutdown(socket.SHUT_RDWR)
+    loop.call_soon(server.close)

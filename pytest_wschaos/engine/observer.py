@@ -1,0 +1,66 @@
+"""What the engine tells of its connections to whoever wants to know."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+Place = Literal["client", "server"]
+Way = Literal["up", "down"]
+
+
+class Tap(Protocol):
+    """Told of everything on one connection, at the instant at which it happens."""
+
+    def data(self, place: Place, way: Way, data: bytes) -> None:
+        """Bytes passed one side of the proxy: came from it, or are about to be written to it."""
+
+    def ended(self, place: Place, by: Literal["peer", "proxy"], how: Literal["fin", "reset"]) -> None:
+        """One side's TCP ended. Told once for each side."""
+
+    def cut(self, fault: str, how: Literal["fin", "reset"]) -> None:
+        """The engine ends the connection."""
+
+    def error(self, text: str) -> None:
+        """The upstream cannot be reached."""
+
+
+class Observer(Protocol):
+    """Makes a tap for each connection."""
+
+    def attempt(self, proxy: str) -> Tap | None:
+        """A client has connected; None: not of interest."""
+
+    def refused(self, proxy: str, at: float, late: float) -> None:
+        """A client was refused at ``at`` (loop time), or up to ``late`` seconds before."""
+
+    def blind(self, proxy: str) -> None:
+        """Some refused attempt, of this proxy's clients or of others, could not be told."""
+
+
+class Silent:
+    """A tap, and an observer, that want to know nothing."""
+
+    def data(self, place: Place, way: Way, data: bytes) -> None:
+        """Ignored."""
+
+    def ended(self, place: Place, by: Literal["peer", "proxy"], how: Literal["fin", "reset"]) -> None:
+        """Ignored."""
+
+    def cut(self, fault: str, how: Literal["fin", "reset"]) -> None:
+        """Ignored."""
+
+    def error(self, text: str) -> None:
+        """Ignored."""
+
+    def attempt(self, proxy: str) -> Tap | None:
+        """Ignored."""
+        return None
+
+    def refused(self, proxy: str, at: float, late: float) -> None:
+        """Ignored."""
+
+    def blind(self, proxy: str) -> None:
+        """Ignored."""
+
+
+SILENT = Silent()

@@ -1,0 +1,102 @@
+"""What a toxic does to one direction of one connection, without I/O: data and due time in, data and due time out."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections import deque
+from collections.abc import Mapping
+from typing import ClassVar
+
+Attributes = dict[str, float]
+
+
+class End(enum.Enum):
+    """How a stream ends. It travels through the stages behind the data."""
+
+    EOF = "eof"
+    """The source has ended: the destination is closed once the data is out."""
+    CUT = "cut"
+    """A toxic ends the connection: both sides are closed."""
+    RESET = "reset"
+    """A toxic resets the connection: both sides get a RST."""
+
+
+Item = bytes | End
+
+
+class Stage:
+    """Base of all toxics: passes everything on at once.
+
+    A stage is fed with data and the instant at which it came, and queues it with the instant at which it
+    is due. It shares ``attributes`` with its toxic, so an update is seen at once. All times are seconds;
+    attributes are in Toxiproxy's units (milliseconds for most, see each toxic).
+    """
+
+    type: ClassVar[str] = "noop"
+    defaults: ClassVar[Mapping[str, float]] = {}
+    """The attributes that the toxic has, with their values where none are given."""
+    capacity: ClassVar[int] = 1024 * 1024
+    """Bytes that may be held; above it the source is no longer read."""
+
+    def __init__(self, attributes: Attributes, rng: random.Random) -> None:
+        self.attributes = attributes
+        self.rng = rng
+        self.queue: deque[tuple[float, Item]] = deque()
+        self.held = 0
+        self.deadline: float | None = None
+        self.cuts = False
+        """Whether the toxic itself ends the connection."""
+        self.sticky = False
+        """Whether this connection keeps the toxic when it is removed."""
+
+    def put(self, due: float, item: Item) -> None:
+        """Queue an item; it never overtakes the one before it."""
+        self.queue.append((max(due, self.queue[-1][0]) if self.queue else due, item))
+        if isinstance(item, bytes):
+            self.held += len(item)
+
+    def pop(self) -> tuple[float, Item]:
+        """Take the item that is due first."""
+        due, item = self.queue.popleft()
+        if isinstance(item, bytes):
+            self.held -= len(item)
+        return due, item
+
+    def requeue(self, at: float) -> None:
+        """Treat what is queued as if it came now: the attributes have changed."""
+        waiting = [item for _, item in self.queue]
+        self.queue.clear()
+        self.held = 0
+        for item in waiting:
+            self.on_data(item, at) if isinstance(item, bytes) else self.on_end(item, at)
+
+    def release(self, at: float) -> None:
+        """Make everything that is queued due now."""
+        self.queue = deque((min(due, at), item) for due, item in self.queue)
+
+    def cut(self, at: float, end: End = End.CUT) -> None:
+        """End the connection at an instant, behind what is queued."""
+        self.cuts = True
+        self.put(at, end)
+
+    def on_start(self, at: float) -> None:
+        """The toxic has come to the connection, or the connection has opened."""
+
+    def on_data(self, data: bytes, at: float) -> None:
+        """Data has come."""
+        self.put(at, data)
+
+    def on_end(self, end: End, at: float) -> None:
+        """The stream before this stage has ended; it follows the data that is queued."""
+        self.put(at, end)
+
+    def on_deadline(self, at: float) -> None:
+        """The instant that was set as ``deadline`` has come."""
+
+    def on_update(self, at: float) -> None:
+        """The attributes have changed."""
+
+    def on_remove(self, at: float) -> None:
+        """The toxic is being removed: what is queued goes on at once."""
+        self.release(at)

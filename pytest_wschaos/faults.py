@@ -1,0 +1,221 @@
+"""The faults that a test can inject, and the guard that each of them returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+if TYPE_CHECKING:
+    from .network import ChaosNetwork
+    from .peers import Peer
+
+Direction = Literal["both", "up", "down"]
+
+
+class FaultError(ValueError):
+    """A fault's argument cannot be; the message names it and what it may be."""
+
+
+class PeerFaultError(RuntimeError):
+    """A fault of the peer was asked for where the peer is not ours."""
+
+
+class Fault:
+    """A fault that is in force. Leave the ``with`` (or ``async with``) block, or call :meth:`remove`, to heal it.
+
+    Attributes:
+        name: the name of the method that injected it.
+        id: its number on the timeline.
+        active: whether it is still in force.
+    """
+
+    def __init__(self, name: str, id: int, heal: Callable[[], None]) -> None:
+        self.name = name
+        self.id = id
+        self.active = True
+        self._heal = heal
+
+    def remove(self) -> None:
+        """Heal the fault; a second call does nothing."""
+        if self.active:
+            self.active = False
+            self._heal()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"<{self.name} #{self.id}, {'in force' if self.active else 'removed'}>"
+
+
+class NetworkFaults:
+    """The faults of the network. They apply to live connections and to new ones, on every listener of the test.
+
+    Each is in force at once when the method returns, and until it is removed. Times are seconds.
+    """
+
+    _network: ChaosNetwork
+
+    def latency(self, seconds: float, jitter: float = 0.0, direction: Direction = "both") -> Fault:
+        """Delay data by ``seconds`` each way, plus or minus up to ``jitter``; a round trip takes twice that.
+
+        Raises:
+            FaultError: a time below 0, or ``jitter`` above ``seconds``.
+        """
+        delay, spread = _seconds("seconds", seconds), _seconds("jitter", jitter)
+        if spread > delay:
+            raise FaultError(f"jitter = {jitter!r}: must not be above seconds ({delay:g})")
+        attributes = {"latency": delay * 1000, "jitter": spread * 1000}
+        details = {"seconds": delay, "jitter": spread}
+        return self._network.toxic("latency", "latency", _direction(direction), attributes, details=details)
+
+    def bandwidth(self, bytes_per_second: float, direction: Direction = "both") -> Fault:
+        """Let at most ``bytes_per_second`` through on each connection, each way.
+
+        Raises:
+            FaultError: a rate that is not above 0 (to let nothing through, use :meth:`silent_drop`).
+        """
+        rate = _number("bytes_per_second", bytes_per_second, "a number of bytes")
+        if rate <= 0:
+            raise FaultError(f"bytes_per_second = {rate!r}: must be above 0; silent_drop() lets nothing through")
+        attributes = {"rate": rate / 1000}
+        return self._network.toxic(
+            "bandwidth", "bandwidth", _direction(direction), attributes, details={"bytes_per_second": rate}
+        )
+
+    def silent_drop(self, direction: Direction = "both", *, resume: bool = False) -> Fault:
+        """Let nothing through and tell nobody: no FIN, no RST, Close frames swallowed.
+
+        Connections that met the drop stay dead after its removal, as behind a NAT that forgot them. With
+        ``resume`` the bytes are held instead (1 MiB each way, then the sender waits) and released in order.
+        """
+        if not isinstance(resume, bool):
+            raise FaultError(f"resume = {resume!r}: must be True or False")
+        toxic = "stall" if resume else "blackhole"
+        return self._network.toxic("silent_drop", toxic, _direction(direction), details={"resume": resume})
+
+    def idle_timeout(self, seconds: float, direction: Direction = "both") -> Fault:
+        """Cut (FIN, no Close frame) each connection on which a direction has been silent for ``seconds``.
+
+        Traffic keeps it, as with a reverse proxy's read timeout. ``direction`` says whose silence counts;
+        ``both``: that of each direction by itself.
+
+        Raises:
+            FaultError: a time that is not above 0.
+        """
+        limit = _seconds("seconds", seconds, positive=True)
+        attributes = {"timeout": limit * 1000}
+        return self._network.toxic(
+            "idle_timeout", "idle_timeout", _direction(direction), attributes, details={"seconds": limit}
+        )
+
+    def unanswered_handshake(self) -> Fault:
+        """Accept new connections and never answer: their upgrade request is swallowed. Live ones go on."""
+        return self._network.toxic("unanswered_handshake", "blackhole", "both", new_only=True)
+
+    def abort(self) -> Fault:
+        """Reset (RST) the connections that are live now, idle ones too. New ones are not touched."""
+        return self._network.cut("abort", "reset")
+
+    def disconnect(self) -> Fault:
+        """End (FIN, no Close frame) the connections that are live now. New ones are not touched."""
+        return self._network.cut("disconnect", "fin")
+
+    def refuse(self) -> Fault:
+        """Stop listening, as a server that is down: live connections end (FIN), attempts are refused until removal.
+
+        The attempts are on record although nobody listens: see docs/faults.md.
+        """
+        return self._network.refuse()
+
+
+class PeerFaults:
+    """The faults of the server itself. In front of a server that is not ours they raise :class:`PeerFaultError`."""
+
+    _peer: Peer | None
+    _network: ChaosNetwork
+
+    def reject_handshake(self, status: int = 503, retry_after: float | None = None) -> Fault:
+        """Answer upgrades with an HTTP ``status``, and a Retry-After header of ``retry_after`` seconds.
+
+        Raises:
+            FaultError: no HTTP status that ends a handshake, or a time below 0.
+        """
+        _whole("status", status)
+        if retry_after is not None:
+            _seconds("retry_after", retry_after)
+        return self._inject("reject_handshake", status=status, retry_after=retry_after)
+
+    def accept_then_close(self, code: int = 1011, reason: str = "") -> Fault:
+        """Complete the handshake of new connections, and close them at once.
+
+        Raises:
+            FaultError: a code that must not be sent, or a reason of more than 123 bytes.
+        """
+        return self._inject("accept_then_close", code=_whole("code", code), reason=_text("reason", reason))
+
+    def close(self, code: int = 1001, reason: str = "") -> Fault:
+        """Close the connections that are live now, with a Close frame. New ones are not touched.
+
+        Raises:
+            FaultError: a code that must not be sent, or a reason of more than 123 bytes.
+        """
+        return self._inject("close", code=_whole("code", code), reason=_text("reason", reason))
+
+    def mute_pongs(self) -> Fault:
+        """Leave pings unanswered, at frame level and in the application's protocol; all else goes on."""
+        return self._inject("mute_pongs")
+
+    def _inject(self, name: str, **details: Any) -> Fault:
+        if self._peer is None:
+            raise PeerFaultError(
+                f"{name}() is a fault of the server, and the server behind this proxy is not ours: "
+                "use the fixture wschaos, or its serve(handler) for a handler of your own"
+            )
+        peer = self._peer
+        try:
+            fault = peer.fault(name, **details)
+        except ValueError as error:
+            raise FaultError(f"{name}(): {error}") from None
+        return self._network.inject(name, lambda _: peer.add(fault), lambda _: peer.remove(fault), details)
+
+
+def _number(name: str, value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise FaultError(f"{name} = {value!r}: must be {what}")
+    return float(value)
+
+
+def _seconds(name: str, value: object, *, positive: bool = False) -> float:
+    time = _number(name, value, "a number of seconds")
+    if time < 0 or (positive and time == 0):
+        raise FaultError(f"{name} = {value!r}: must be {'above 0 s' if positive else '0 s or more'}")
+    return time
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FaultError(f"{name} = {value!r}: must be a whole number")
+    return int(value)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise FaultError(f"{name} = {value!r}: must be a string")
+    return value
+
+
+def _direction(value: Direction) -> Direction:
+    if value not in get_args(Direction):
+        raise FaultError(f"direction = {value!r}: must be 'both', 'up' (client to server) or 'down'")
+    return value

@@ -1,0 +1,420 @@
+"""What the fixtures hand to a test: proxy, server, timeline, faults and judgement in one object.
+
+It needs no pytest: ``with Chaos() as wschaos: ...`` does the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from .background import CANCEL_TIMEOUT, LoopThread
+from .checks.rule import judge, select
+from .checks.verdict import Outcome, Verdict
+from .client_handle import ClientHandle
+from .cursor import Cursor
+from .dialect import Dialect
+from .faults import NetworkFaults, PeerFaults
+from .lag import LagMeter
+from .network import ChaosNetwork
+from .peers import Peer, ServerHandle
+from .profile import Profile, ProfileError
+from .recorder import Recorder
+from .reference.client import ReferenceClient
+from .reference.dialect import ReferenceDialect
+from .reference.peer import Handler, HandlerServer
+from .reference.server import ReferenceServer
+from .report import explain
+from .timeline import COLUMNS, Event, Place, Record, Timeline, digest, fingerprint
+
+UPSTREAM_TIMEOUT = 2.0
+"""Seconds in which an upstream must accept a connection when a proxy is put in front of it."""
+
+CLIENT = "client"
+"""The name of the first listener."""
+
+
+REFERENCE = ReferenceDialect()
+
+
+class UpstreamError(RuntimeError):
+    """Nothing answers at the address that a proxy was asked to stand in front of."""
+
+
+class RuleBroken(AssertionError):
+    """A rule was broken, or could not be judged where it had to be; the message shows why."""
+
+
+class ChaosProxy(NetworkFaults, PeerFaults):
+    """Chaos in front of any server.
+
+    Args:
+        upstream: ``host:port``, or a ws or wss URL whose path is then kept.
+        profile: the figures of the client under test.
+        dialect: reads the protocol's messages; None: frames only.
+        seed: where the faults' randomness comes from.
+
+    Raises:
+        UpstreamError: nothing listens there.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        *,
+        profile: Profile | str | None = None,
+        dialect: Dialect | None = None,
+        seed: int = 0,
+        repeat: str = "",
+    ) -> None:
+        self.profile = load_profile(profile)
+        self.seed = seed
+        self.dialect = _instance(dialect)
+        self.repeat = repeat
+        self._scheme, self._address, self._path, self._query = _split(upstream)
+        self._peer: Peer | None = None
+        self._listeners: dict[str, str] = {}
+        self._started = ExitStack()
+        """What has to be ended, in the order in which it was started; all of it is, whatever fails."""
+        self._thread = LoopThread()
+        self._started.callback(self._thread.stop)
+        try:
+            self._start()
+        except BaseException:
+            self._started.close()
+            raise
+
+    def _start(self) -> None:
+        self._thread.run(_require_listener(self._address))
+        self._open()
+
+    def _open(self) -> None:
+        loop = self._thread.loop
+        self.timeline = Timeline(
+            loop.time,
+            seed=self.seed,
+        )
+        self._cursor = Cursor(self.timeline)
+        recorder = Recorder(self.timeline, self.dialect)
+        self._network = ChaosNetwork(self._thread, self.timeline, recorder, self._address, seed=self.seed)
+        self._started.callback(self._network.stop)
+        meter = LagMeter(loop, self.timeline)
+        self._thread.call(meter.start)
+        self._started.callback(self._thread.call, meter.stop)
+        self._listeners[CLIENT] = self._network.listen(CLIENT)
+
+    def stop(self) -> None:
+        """End everything: faults, connections, server, thread. A second call does nothing."""
+        self._started.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- where to connect ---
+
+    @property
+    def url(self) -> str:
+        """Where the client under test connects: through the proxy."""
+        return self.url_for(CLIENT)
+
+    @property
+    def host(self) -> str:
+        """Host of the proxy."""
+        return self._listeners[CLIENT].rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        """Port of the proxy."""
+        return int(self._listeners[CLIENT].rpartition(":")[2])
+
+    def url_for(self, client: str) -> str:
+        """The URL of another client, on a listener of its own, so that the checks can tell the clients apart."""
+        if client not in self._listeners:
+            self._listeners[client] = self._network.listen(client)
+        return urlunsplit((self._scheme, self._listeners[client], self._path, self._query, ""))
+
+    def serve_api(self) -> int:
+        """Serve Toxiproxy's HTTP API for the embedded engine; returns the port on 127.0.0.1."""
+        return self._network.serve_api()
+
+    # --- waiting ---
+
+    async def wait_for(
+        self,
+        kind: str,
+        count: int = 1,
+        timeout: float | None = None,
+        *,
+        client: str | None = None,
+        place: Place | None = None,
+    ) -> Event:
+        """The next event of a kind after the one that the last wait returned; with ``count`` the n-th such.
+
+        Events that came between two waits count. Without a ``timeout`` (seconds) the profile's patience holds:
+        the time in which a client that keeps it is ready again whatever single thing went wrong.
+
+        Raises:
+            EventTimeout: it did not come; the message says what came instead.
+            ValueError: there is no such kind of event.
+        """
+        __tracebackhide__ = True
+        return await self._cursor.wait_for(kind, count, self._timeout(timeout), client, place)
+
+    def wait(
+        self,
+        kind: str,
+        count: int = 1,
+        timeout: float | None = None,
+        *,
+        client: str | None = None,
+        place: Place | None = None,
+    ) -> Event:
+        """:meth:`wait_for`, for tests that are not asynchronous: blocks."""
+        __tracebackhide__ = True
+        return self._cursor.wait(kind, count, self._timeout(timeout), client, place)
+
+    def _timeout(self, timeout: float | None) -> float:
+        return self.profile.patience if timeout is None else timeout
+
+    # --- what only the client or the test can tell ---
+
+    def report(self, event: Mapping[str, Any], client: str = CLIENT) -> None:
+        """Put on record what the client told its application: ``{"event": "gave_up", ...}``.
+
+        Pass it to a client as its ``on_event``. Rules about what the application sees need it.
+        """
+        if not isinstance(event, Mapping) or not isinstance(event.get("event"), str):
+            raise ValueError(f'event = {event!r:.80}: must be a dict such as {{"event": "gave_up"}}')
+        # A client's own clock or client id is its own affair; the record has columns of these names.
+        detail = {name: value for name, value in event.items() if name not in ("event", "data", *COLUMNS)}
+        if "data" in event:
+            detail["digest"] = digest(event["data"])
+        self.timeline.record(f"app.{event['event']}", "app", client=client, **detail)
+
+    def sent(self, data: Any, *, topic: str | None = None, ref: str | None = None, client: str = CLIENT) -> None:
+        """Put on record that the application asked the client to send ``data``. Rules about loss need it."""
+        self.timeline.record("app.send", "app", client=client, topic=topic, ref=ref, digest=digest(data))
+
+    def closing(self, client: str = CLIENT) -> None:
+        """Put on record that the application closes the client on purpose."""
+        self.timeline.record("app.close", "app", client=client)
+
+    # --- judging ---
+
+    def freeze(self) -> Record:
+        """The timeline up to now, to be judged or saved."""
+        # Without its last delay on record, a loop that is behind would look like a client that is.
+        self._thread.catch_up()
+        return self.timeline.freeze()
+
+    def check(self, *rules: str, profile: Profile | str | None = None) -> list[Verdict]:
+        """Judge what has happened so far by some rules, ids or globs (all where none is named).
+
+        Raises:
+            UnknownRule: a rule that there is not.
+        """
+        return judge(self.freeze(), self._profile(profile), *rules)
+
+    def assert_rules(self, *rules: str, profile: Profile | str | None = None, strict: bool = False) -> list[Verdict]:
+        """Judge, and raise on any FAIL, on a rule named in full that is neither PASS nor NON-STRICT, and on a
+        glob of which nothing is PASS. ``strict``: on anything but PASS.
+
+        Raises:
+            RuleBroken: with verdicts, timeline, figures and seed.
+            UnknownRule: a rule that there is not.
+        """
+        __tracebackhide__ = True
+        record = self.freeze()
+        figures = self._profile(profile)
+        verdicts = judge(record, figures, *rules)
+        broken = _broken(verdicts, rules or ("*",), strict)
+        if broken:
+            raise RuleBroken(explain(broken, verdicts, record, self.repeat))
+        return verdicts
+
+    def _profile(self, profile: Profile | str | None) -> Profile:
+        return self.profile if profile is None else load_profile(profile)
+
+
+class Chaos(ChaosProxy):
+    """Chaos in front of the reference server; what the fixture ``wschaos`` is.
+
+    Args:
+        profile: the figures of the client under test, and of the reference server.
+        dialect: reads the messages; None: frames only.
+        seed: where all randomness comes from, tokens included.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: Profile | str | None = None,
+        dialect: Dialect | None = REFERENCE,
+        seed: int = 0,
+        repeat: str = "",
+    ) -> None:
+        self._handler: HandlerServer | None = None
+        super().__init__("127.0.0.1:0/ws", profile=profile, dialect=dialect, seed=seed, repeat=repeat)
+
+    def _start(self) -> None:
+        self._reference = ReferenceServer(
+            profile=self.profile, seed=random.Random(f"server/{self.seed}").getrandbits(64)
+        )
+        self._thread.run(self._reference.start())
+        self._started.callback(self._stop_server, self._reference)
+        self._address = f"127.0.0.1:{self._reference.port}"
+        self.server = ServerHandle(self._reference, self._thread)
+        self._token = self.server.issue_token()
+        self._peer = Peer(self._reference)
+        self._open()
+
+    def _stop_server(self, server: ReferenceServer | HandlerServer) -> None:
+        self._thread.run(server.stop(grace=0), CANCEL_TIMEOUT)
+
+    @property
+    def echo_url(self) -> str:
+        """A plain echo through the proxy, for clients that speak no protocol of ours."""
+        return urlunsplit((self._scheme, self._listeners[CLIENT], "/echo", "", ""))
+
+    @property
+    def token(self) -> str:
+        """The token that the server accepts now. Pass ``lambda: wschaos.token`` to a client that refreshes it."""
+        return self._token
+
+    def rotate_token(self, *, revoke: bool = False) -> str:
+        """Issue a new token and let the old one expire (or ``revoke`` it); returns the new one."""
+        old, self._token = self._token, self.server.issue_token()
+        (self.server.revoke if revoke else self.server.expire)(old)
+        self.timeline.record("token", "harness", fingerprint=fingerprint(self._token), revoked=revoke)
+        return self._token
+
+    def client(
+        self, name: str = CLIENT, *, kind: type[ReferenceClient] = ReferenceClient, **options: Any
+    ) -> ClientHandle:
+        """A reference client on the engine's loop, connecting through the proxy, its events on record.
+
+        Args:
+            name: the client's listener; each further client takes a name of its own.
+            kind: the reference client, or a subclass of it.
+            options: what the reference client takes; by default the test's profile and current token.
+        """
+        settings: dict[str, Any] = {
+            "token": lambda: self.token,
+            "profile": self.profile,
+            "seed": random.Random(f"{name}/{self.seed}").getrandbits(64),
+            **options,
+        }
+        told = settings.pop("on_event", None)
+
+        def on_event(event: dict[str, object]) -> None:
+            self.report(event, name)
+            if told is not None:
+                told(event)
+
+        return ClientHandle(
+            self._thread,
+            kind(self.url_for(name), **settings, on_event=on_event),
+            lambda topic, data, ref: self.sent(data, topic=topic, ref=ref, client=name),
+            lambda what: self.timeline.record(f"app.{what}", "app", client=name),
+            settings["profile"].close.timeout,
+        )
+
+    def serve(self, handler: Handler, *, path: str = "/", subprotocols: tuple[str, ...] = ()) -> str:
+        """Put a handler of your own (``async def handler(websocket)``, as for ``websockets.serve``) behind the proxy
+        in place of the reference server, with all faults; returns the URL to connect to.
+
+        The handler runs on the engine's loop. Its protocol is read by the dialect of the test.
+
+        Raises:
+            RuntimeError: a handler is being served already.
+        """
+        if self._handler is not None:
+            raise RuntimeError("serve() was called before in this test: one handler a test")
+        server = HandlerServer(
+            handler, dialect=self.dialect, subprotocols=subprotocols, close_timeout=self.profile.close.timeout
+        )
+        self._thread.run(server.start())
+        self._started.callback(self._stop_server, server)
+        self._handler = server
+        self._peer = Peer(server)
+        self._path, self._query = path, ""
+        self._network.redirect(f"127.0.0.1:{server.port}")
+        return self.url
+
+
+def _broken(verdicts: list[Verdict], patterns: tuple[str, ...], strict: bool) -> list[Verdict]:
+    """The verdicts for which an assertion must fail."""
+    good = (Outcome.PASS,) if strict else (Outcome.PASS, Outcome.NON_STRICT)
+    broken = [v for v in verdicts if v.outcome is Outcome.FAIL or (strict and v.outcome not in good)]
+    by_rule = {verdict.rule: verdict for verdict in verdicts}
+    for pattern in patterns:
+        named = [by_rule[rule] for rule in select(pattern)]
+        if pattern.upper() in by_rule:
+            broken += [verdict for verdict in named if verdict.outcome not in good]
+        elif not any(verdict.outcome is Outcome.PASS for verdict in named):
+            broken += named
+    return [verdict for verdict in verdicts if verdict in broken]
+
+
+def _instance(dialect: Dialect | None) -> Dialect | None:
+    if dialect is None or isinstance(dialect, Dialect):
+        return dialect
+    raise TypeError(f"dialect = {dialect!r}: must be an instance of a subclass of pytest_wschaos.Dialect, or None")
+
+
+def _split(upstream: str) -> tuple[str, str, str, str]:
+    """Scheme, ``host:port``, path and query of an upstream."""
+    wrong = UpstreamError(f"upstream {upstream!r}: must be host:port, or a ws:// or wss:// URL")
+    if not isinstance(upstream, str):
+        raise wrong
+    try:
+        url = urlsplit(upstream if "://" in upstream else f"ws://{upstream}")
+        host, port = url.hostname, url.port
+    except ValueError:
+        raise wrong from None
+    if url.scheme not in ("ws", "wss") or not host or (port is None and "://" not in upstream):
+        raise wrong
+    if port is None:
+        port = 443 if url.scheme == "wss" else 80
+    return url.scheme, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", url.path or "/", url.query
+
+
+async def _require_listener(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(UPSTREAM_TIMEOUT):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except (OSError, TimeoutError) as error:
+        reason = str(error) or f"no answer within {UPSTREAM_TIMEOUT:g} s"
+        raise UpstreamError(
+            f"nothing listens on {address} ({reason}): start the server before asking for a proxy in front of it"
+        ) from None
+    writer.close()
+
+
+def load_profile(value: Profile | str | Path | None, folder: Path = Path()) -> Profile:
+    """A profile from what a marker, an option or an ini value gives: itself, a preset's name, or a file.
+
+    ``folder`` is where the path of a file counts from; the current one by default.
+
+    Raises:
+        ProfileError: there is none of that name, or the file holds none.
+    """
+    if value is None or isinstance(value, Profile):
+        return value or Profile()
+    if not isinstance(value, str | Path):
+        raise ProfileError(f"profile = {value!r}: must be a Profile, a preset's name, or a .toml or .json file")
+    if Path(value).suffix in (".toml", ".json"):
+        return Profile.load(folder / value)
+    return Profile.preset(str(value))

@@ -1,0 +1,196 @@
+"""The embedded engine of one test: its listeners in front of one upstream, and the network's faults in force."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .background import LoopThread
+from .engine.connection import How
+from .engine.engine import Engine
+from .engine.errors import NotFound
+from .engine.proxy import Proxy
+from .faults import Direction, Fault
+from .recorder import Recorder
+from .timeline import Timeline
+
+if TYPE_CHECKING:
+    from .engine.api import Api
+
+STREAMS: Mapping[Direction, tuple[str, ...]] = {
+    "both": ("upstream", "downstream"),
+    "up": ("upstream",),
+    "down": ("downstream",),
+}
+
+
+@dataclass(frozen=True)
+class _Toxic:
+    """A toxic that carries out a fault on every listener."""
+
+    name: str
+    type: str
+    direction: Direction
+    attributes: Mapping[str, float]
+    new_only: bool
+
+    def add(self, proxy: Proxy) -> None:
+        for stream in STREAMS[self.direction]:
+            proxy.add_toxic(
+                self.type,
+                name=f"{self.name}-{stream}",
+                stream=stream,
+                attributes=self.attributes,
+                new_only=self.new_only,
+            )
+
+    def remove(self, proxy: Proxy) -> None:
+        for stream in STREAMS[self.direction]:
+            with suppress(NotFound):  # somebody reset the engine over its API
+                proxy.remove_toxic(f"{self.name}-{stream}")
+
+
+class ChaosNetwork:
+    """Every method may be called from any thread but the engine's own; each returns when it has taken effect.
+
+    Args:
+        upstream: ``host:port`` of the server.
+        seed: where the engine's randomness comes from.
+    """
+
+    def __init__(self, thread: LoopThread, timeline: Timeline, recorder: Recorder, upstream: str, *, seed: int) -> None:
+        self._thread = thread
+        self._timeline = timeline
+        self._upstream = upstream
+        self._engine = Engine(seed=seed, observer=recorder)
+        self._api: Api | None = None
+        self._toxics: dict[int, _Toxic] = {}
+        self._refusing: set[int] = set()
+        self._count = 0
+
+    def listen(self, name: str) -> str:
+        """Open a listener for one client, with the faults that are in force; returns its ``host:port``.
+
+        Raises:
+            EngineError: there is a listener of that name.
+        """
+        return self._thread.run(self._listen(name))
+
+    async def _listen(self, name: str) -> str:
+        proxy = await self._engine.create(name, "127.0.0.1:0", self._upstream)
+        for toxic in self._toxics.values():
+            toxic.add(proxy)
+        if self._refusing:
+            proxy.refuse()
+        return proxy.listen
+
+    def redirect(self, upstream: str) -> None:
+        """Connect new clients to another server from now on."""
+        self._upstream = upstream
+
+        def change() -> None:
+            for proxy in self._engine.proxies.values():
+                proxy.upstream = upstream
+
+        self._thread.call(change)
+
+    def serve_api(self) -> int:
+        """Serve Toxiproxy's HTTP API for the engine; returns the port on 127.0.0.1."""
+
+        from .engine.api import Api  # only few tests need it
+
+        async def start() -> int:
+            self._api = self._api or Api(self._engine)
+            return await self._api.start()
+
+        return self._thread.run(start())
+
+    def stop(self) -> None:
+        """Let go of every socket, at once."""
+
+        async def stop() -> None:
+            if self._api is not None:
+                await self._api.stop()
+            self._engine.stop()
+
+        self._thread.run(stop())
+
+    def inject(
+        self,
+        name: str,
+        apply: Callable[[int], object],
+        heal: Callable[[int], Awaitable[None] | None],
+        details: Mapping[str, Any] | None = None,
+    ) -> Fault:
+        """Put a fault in force; ``apply`` and ``heal`` run on the engine's loop and are told its number."""
+        self._count += 1
+        id = self._count
+
+        def begin() -> None:
+            self._timeline.record("fault", "proxy", fault=name, id=id, **(details or {}))
+            apply(id)
+
+        async def end() -> None:
+            if (healing := heal(id)) is not None:
+                await healing
+            self._timeline.record("healed", "proxy", fault=name, id=id)
+
+        def remove() -> None:
+            if not self._thread.stopped:  # a fault that outlives its test has nothing left to heal
+                self._thread.run(end())
+
+        fault = Fault(name, id, remove)
+        self._thread.call(begin)
+        return fault
+
+    def toxic(
+        self,
+        fault: str,
+        type: str,
+        direction: Direction = "both",
+        attributes: Mapping[str, float] | None = None,
+        *,
+        details: Mapping[str, Any] | None = None,
+        new_only: bool = False,
+    ) -> Fault:
+        """A fault that a toxic carries out."""
+
+        def apply(id: int) -> None:
+            self._toxics[id] = _Toxic(f"{fault}-{id}", type, direction, attributes or {}, new_only)
+            for proxy in self._engine.proxies.values():
+                self._toxics[id].add(proxy)
+
+        def heal(id: int) -> None:
+            toxic = self._toxics.pop(id)
+            for proxy in self._engine.proxies.values():
+                toxic.remove(proxy)
+
+        return self.inject(fault, apply, heal, {"direction": direction, **(details or {})})
+
+    def cut(self, fault: str, how: How) -> Fault:
+        """A fault that ends the connections that are live now."""
+
+        def apply(id: int) -> None:
+            for proxy in self._engine.proxies.values():
+                proxy.cut(fault, how)
+
+        return self.inject(fault, apply, lambda _: None)
+
+    def refuse(self) -> Fault:
+        """The fault of a server that is down."""
+
+        def apply(id: int) -> None:
+            self._refusing.add(id)
+            for proxy in self._engine.proxies.values():
+                proxy.refuse()
+
+        async def heal(id: int) -> None:
+            self._refusing.discard(id)
+            if not self._refusing:
+                for proxy in self._engine.proxies.values():
+                    if proxy.refusing:
+                        await proxy.start()
+
+        return self.inject("refuse", apply, heal)

@@ -1,0 +1,54 @@
+"""What a failing rule says: the verdict, the figures, what happened, and how to see it again."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from .checks.rule import describe
+from .checks.verdict import Outcome, Verdict
+from .swimlane import draw
+from .timeline import Record
+
+WIDTH = 110
+
+
+def explain(broken: Sequence[Verdict], verdicts: Sequence[Verdict], record: Record, repeat: str = "") -> str:
+    """The text of a failed assertion about rules."""
+    parts = [f"{len(broken)} of {len(verdicts)} rules did not hold", ""]
+    parts += [verdict_text(verdict) for verdict in broken]
+    others = [verdict for verdict in verdicts if verdict not in broken]
+    if others:
+        parts += [f"the others: {summary(others)}", ""]
+    decisive = next((v.at for v in broken if v.outcome is Outcome.FAIL and v.at is not None), None)
+    parts += [timeline_text(record, decisive, repeat)]
+    return "\n".join(parts)
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """One verdict: what was expected, what was seen, with the numbers."""
+    lines = [f"{verdict.rule} {verdict.outcome}", *_item("expected", verdict.expected), *_item("seen", verdict.seen)]
+    if verdict.figures:
+        lines += _item("profile", ", ".join(f"{name} = {describe(value)}" for name, value in verdict.figures.items()))
+    if verdict.measured:
+        lines += _item("measured", ", ".join(f"{name} = {describe(value)}" for name, value in verdict.measured.items()))
+    return "\n".join([*lines, ""])
+
+
+def timeline_text(record: Record, at: float | None = None, repeat: str = "") -> str:
+    """What happened, the seed, and the command that repeats it."""
+    lines = ["what happened:", draw(record, at), "", f"seed: {record.seed}"]
+    if repeat:
+        lines.append(f"again: {repeat}")
+    return "\n".join(lines)
+
+
+def summary(verdicts: Iterable[Verdict]) -> str:
+    """How many of each outcome."""
+    found = list(verdicts)
+    counts = [(outcome, sum(v.outcome is outcome for v in found)) for outcome in Outcome]
+    return ", ".join(f"{number} {outcome}" for outcome, number in counts if number)
+
+
+def _item(name: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{name + ':':<10}{text}", WIDTH, initial_indent="  ", subsequent_indent=" " * 12)

@@ -1,0 +1,108 @@
+"""Clients that show no token, the wrong one, too late, or to the wrong people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.reference.credentials import TokenSource, fetch, url_with_token
+from pytest_wschaos.reference.link import Link
+from pytest_wschaos.reference.protocol import Frame
+
+from .registry import OtherFigures, broken
+
+
+class _AssumingLink(Link):
+    def _authenticate(self, token: str | None) -> None:
+        super()._authenticate(None if self._inbox.resume_fields() else token)
+
+
+@broken(
+    "dsrees/JavaPhoenixClient#82: the old session is assumed valid",
+    fails={"AUTH-03": "it resumes its session without credentials"},
+)
+class NoTokenOnReconnect(ReferenceClient):
+    link_type = _AssumingLink
+
+
+@broken(
+    "AntaresSimulatorTeam/AntaREST#604, supabase/supabase-js#1732: the token of the first connection is kept",
+    fails={"AUTH-03": "it presents a token that has been replaced, and that its provider would not give it"},
+)
+class StaleToken(ReferenceClient):
+    def __init__(self, url: str, *, token: TokenSource, **options: Any) -> None:
+        kept: list[str] = []
+
+        async def first() -> str:
+            if not kept:
+                kept.append(await fetch(token) or "")
+            return kept[0]
+
+        super().__init__(url, token=first, **options)
+
+
+class _EagerLink(Link):
+    def _authenticate(self, token: str | None) -> None:
+        while (request := self._outbox.to_send(self._pacer.window)) is not None:
+            self._outbox.begin()
+            frame: Frame = {"type": request.kind, "id": request.id, "topic": request.topic}
+            self._write_frame(frame | ({"data": request.data} if request.kind == "send" else {}))
+        super()._authenticate(token)
+
+
+@broken(
+    "pladaria/reconnecting-websocket, partysocket, phoenix: the queue is flushed in onopen",
+    fails={"AUTH-02": "what was queued goes out before the credentials"},
+)
+class QueueFlushedBeforeAuth(ReferenceClient):
+    link_type = _EagerLink
+
+
+@broken(
+    "the token in the URL, to be on the safe side",
+    fails={"AUTH-01": "it is in the URL as well, where logs find it"},
+)
+class TokenInTheUrlToo(ReferenceClient):
+    @property
+    def _url(self) -> str:
+        return url_with_token(self._plain_url, "query", self._presented)
+
+    @_url.setter
+    def _url(self, url: str) -> None:
+        self._plain_url = url
+
+
+@broken(
+    "nyaruka/rapidpro#6836: refused for ever, it tries for ever",
+    fails={"AUTH-04": "a token that was refused twice is tried a third time"},
+)
+class RefusedTokenRetried(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(close={"reactions": {4401: "retry"}})
+
+
+@broken(
+    "enisdenjo/graphql-ws#558: an expired token is fatal",
+    fails={
+        "AUTH-04": "a fresh token would have been accepted, and is not asked for",
+        "CLOSE-01": "4401 asks for a fresh token, and it stops",
+    },
+)
+class ExpiredTokenIsFatal(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(close={"reactions": {4401: "fatal"}})
+
+
+@broken(
+    "made up: the error text quotes the URL",
+    fails={"AUTH-07": "the URL has the token in it"},
+)
+class TokenInTheErrorText(ReferenceClient):
+    def __init__(self, url: str, *, on_event: Any, **options: Any) -> None:
+        def told(event: dict[str, object]) -> None:
+            if "error" in event:
+                shown = url_with_token(self._url, self._profile.auth.mode, self._presented)
+                event = {**event, "error": f"{shown}: {event['error']}"}
+            on_event(event)
+
+        super().__init__(url, on_event=told, **options)

@@ -1,0 +1,161 @@
+"""Clients that do not find out that a link is dead, find out too late, or take a live one for dead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.reference.heartbeat import Heartbeat
+from pytest_wschaos.reference.link import Link
+
+from .registry import OtherFigures, broken
+
+if TYPE_CHECKING:
+    from pytest_wschaos.reference.close_policy import End
+
+
+@broken(
+    "juspay/kolu#1235, chalie-ai/chalie#1841",
+    fails={
+        "RECONNECT-01": "a link that dies without a word is never missed",
+        "HEARTBEAT-01": "it never pings",
+        "HEARTBEAT-02": "so nothing tells it that the link is dead, and it keeps it for ever",
+        "HEARTBEAT-07": "only the end of TCP could tell it, and a proxy that acknowledges everything hides that",
+    },
+)
+class NoHeartbeat(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(heartbeat={"interval": None})
+
+
+class _Trusting(Heartbeat):
+    def sent(self, key: object, now: float) -> None:
+        super().sent(key, now)
+        self._asked.clear()
+
+    def pong(self, key: object, now: float) -> bool:
+        return True
+
+
+class _TrustingLink(Link):
+    heartbeat_type = _Trusting
+
+
+@broken(
+    "the keepalive of the ws README, and of graphql-ws",
+    fails={
+        "RECONNECT-01": "it asks and does not wait for the answer, so a dead link is never missed",
+        "HEARTBEAT-02": "no ping has a deadline",
+        "HEARTBEAT-03": "a link that is dead in one direction is not noticed either",
+        "HEARTBEAT-07": "only the end of TCP could tell it",
+    },
+)
+class PongsNeverChecked(ReferenceClient):
+    link_type = _TrustingLink
+
+
+@broken(
+    "what most libraries with an idle timer do",
+    fails={"HEARTBEAT-03": "messages of the server stand in for the pongs that do not come"},
+)
+class AnyTrafficCountsAsPong(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(heartbeat={"proof_of_life": "any"})
+
+
+class _WaitingLink(Link):
+    def _abandon(self, code: int, reason: str) -> None:
+        self._closing, self.ready = True, False
+        self._dead = reason
+        self._wire.close_timeout = 4 * self._profile.close.timeout
+        self._wire.begin_close(code, reason)
+
+
+@broken(
+    "nodetool-ai/nodetool#4592, robtaussig/react-use-websocket#238: the watchdog calls close() and waits for onclose",
+    fails={
+        "RECONNECT-01": "a link that dies just after a ping is found out at the deadline, and kept for longer",
+        "HEARTBEAT-02": "it waits for the close handshake of a peer that it knows to be dead",
+        "CLOSE-04": "and that much longer than any close handshake may take",
+    },
+)
+class WaitsForOnclose(ReferenceClient):
+    link_type = _WaitingLink
+
+
+class _LateHeartbeat(Heartbeat):
+    def start(self, now: float) -> None:
+        super().start(now)
+        if self._next is not None and self._interval is not None:
+            self._next += self._interval
+
+
+class _LateLink(Link):
+    heartbeat_type = _LateHeartbeat
+
+
+@broken(
+    "websocket-client 1.9.0: the first ping comes after two intervals",
+    fails={
+        "RECONNECT-01": "a link that dies before its first ping is found out an interval too late",
+        "HEARTBEAT-01": "no ping within an interval of ready",
+        "HEARTBEAT-02": "from the death to its end the link lasts two intervals and a deadline",
+    },
+)
+class FirstPingTooLate(ReferenceClient):
+    link_type = _LateLink
+
+
+@broken(
+    "aio-libs/aiohttp#12029: a live but slow link is taken for dead",
+    fails={"HEARTBEAT-04": "answers within the declared deadline are too slow for it"},
+)
+class ImpatientHeartbeat(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(heartbeat={"deadline": declared.heartbeat.deadline / 4})
+
+
+class _HauntedLink(Link):
+    """Its watchdog was never cleared: it fires once more, at whatever connection is current by then."""
+
+    def _tick(self) -> None:
+        super()._tick()
+        if self._dead:
+            self._loop.call_later(self._profile.heartbeat.interval or 0.0, self._fire)
+
+    def _fire(self) -> None:
+        current = cast(ReferenceClient, self._owner)._link
+        if current is not None and current.ready:
+            current._abandon(1011, "no pong")
+
+
+@broken(
+    "made up after the timers of many wrappers, which mean `this.ws` and not the socket that they were started for",
+    fails={"HEARTBEAT-08": "the watchdog of the dead connection ends the next one, which is healthy"},
+)
+class HeartbeatTimerSurvivesItsConnection(ReferenceClient):
+    link_type = _HauntedLink
+
+
+class _ChattyLink(Link):
+    """Its ping clock was never cleared: it goes on, on whatever connection is current."""
+
+    async def run(self, token: str | None, deadline: float) -> End:
+        try:
+            return await super().run(token, deadline)
+        finally:
+            self._again()
+
+    def _again(self) -> None:
+        current = cast(ReferenceClient, self._owner)._link
+        if current is not None and current.ready:
+            current._ping(self._loop.time())
+        self._loop.call_later(self._profile.heartbeat.interval or 0.0, self._again)
+
+
+@broken(
+    "setInterval() in onopen without clearInterval() in onclose",
+    fails={"HEARTBEAT-08": "each reconnect adds a clock, and so a ping an interval"},
+)
+class PingsMultiply(ReferenceClient):
+    link_type = _ChattyLink

@@ -1,0 +1,235 @@
+"""Clients that lose what was on its way, send it twice, or out of order."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
+
+from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.reference.inbox import Inbox
+from pytest_wschaos.reference.link import Link
+from pytest_wschaos.reference.outbox import Outbox, Outgoing, Settled
+from pytest_wschaos.reference.pacer import Pacer
+from pytest_wschaos.reference.protocol import Frame
+from pytest_wschaos.reference.receipt import Receipt
+from pytest_wschaos.reference.subscriptions import Subscriptions
+
+from .registry import OtherFigures, broken
+
+
+@broken(
+    "robtaussig/react-use-websocket#90, snapview/tungstenite-rs#94: what was written counts as delivered",
+    fails={
+        "REPLAY-02": "what was written and not acknowledged when the link broke is not sent again",
+        "REPLAY-03": "so it is lost, and effectively-once was declared",
+    },
+)
+class NoReplay(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(replay={"delivery": "at-most-once"})
+
+
+class _Forgetful(Outbox):
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        for request in list(self._queue):
+            self.refuse()
+            assert request.id is None
+        return super().on_welcome(last_id, recovered, rejected)
+
+
+@broken(
+    "what is sent while down goes nowhere",
+    fails={
+        "REPLAY-01": "what was sent while down is not delivered after the reconnect",
+        "REPLAY-06": "nor is the application told that it was not",
+    },
+)
+class QueueEmptiedOnReconnect(ReferenceClient):
+    outbox_type = _Forgetful
+
+
+class _Stack(Outbox):
+    def _enqueue(self, requests: list[Outgoing], *, first: bool = False) -> None:
+        super()._enqueue(requests, first=True)
+
+
+@broken(
+    "purplefish/factory-factory#1397: new messages bypass the backlog",
+    fails={"REPLAY-01": "newer messages reach the server before those that wait since the link broke"},
+)
+class NewestFirst(ReferenceClient):
+    outbox_type = _Stack
+
+
+class _Backwards(Outbox):
+    def _enqueue(self, requests: list[Outgoing], *, first: bool = False) -> None:
+        super()._enqueue(requests[::-1] if first else requests, first=first)
+
+
+@broken(
+    "made up: each pending message is put back at the front, oldest first",
+    fails={
+        "REPLAY-02": "a message gets the id under which another one was sent before",
+    },
+)
+class ReplayedBackwards(ReferenceClient):
+    outbox_type = _Backwards
+
+
+class _Renaming(Outbox):
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        return super().on_welcome(last_id, False, rejected)
+
+
+@broken(
+    "socketio/socket.io#5334, lichess-org/mobile#3387: a message whose ack was lost is sent again as a new one",
+    fails={"REPLAY-03": "the server has it already, and takes it for another one"},
+)
+class ReplayedUnderNewIds(ReferenceClient):
+    outbox_type = _Renaming
+
+
+class _Hoarding(Outbox):
+    """Keeps what was acknowledged, and starts from the beginning whenever the session goes on."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._history: dict[int, Outgoing] = {}
+
+    def begin(self) -> Outgoing:
+        request = super().begin()
+        assert request.id is not None
+        self._history[request.id] = request
+        return request
+
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        settled = super().on_welcome(last_id, recovered, rejected)
+        again = [self._history[id] for id in range(1, last_id + 1)] if recovered else []
+        if again:
+            self._kept += sum(request.size for request in again)
+            self._enqueue(again, first=True)
+            self.next_id = 1
+        return settled
+
+
+@broken(
+    "made up: the journal is replayed from its beginning",
+    fails={
+        "REPLAY-03": "it sends again what was acknowledged",
+        "REPLAY-07": "subscriptions included, though the session goes on",
+        "REPLAY-09": "and messages that the server refused",
+    },
+)
+class ReplaysWhatWasAcknowledged(ReferenceClient):
+    outbox_type = _Hoarding
+
+
+class _Amnesiac(Subscriptions):
+    def restore(self, pending: Container[str]) -> list[str]:
+        super().restore(pending)
+        return []
+
+
+@broken(
+    "SignalK/signalk-js-client#44, bybit-exchange/pybit#76, enisdenjo/graphql-ws#85",
+    fails={"REPLAY-07": "in a fresh session nothing is subscribed to: connected, and silent"},
+)
+class SubscriptionsNotRestored(ReferenceClient):
+    subscriptions_type = _Amnesiac
+
+
+@broken(
+    "made up: subscribe() in onopen",
+    fails={"REPLAY-07": "it subscribes again though the session goes on"},
+)
+class SubscribesOnEveryConnection(ReferenceClient):
+    def welcomed(self, welcome: Frame) -> None:
+        super().welcomed(welcome)
+        if welcome["recovered"]:
+            self._outbox.restore(self._subscriptions.restore(self._outbox.pending_topics()))
+
+
+class _Clinging(Inbox):
+    def forget(self) -> None:
+        pass
+
+
+@broken(
+    "socketio/socket.io#1739: the node does not know the session, and is asked for it again and again",
+    fails={"REPLAY-08": "told that the session is gone, it goes on to resume it"},
+)
+class ResumesForEver(ReferenceClient):
+    inbox_type = _Clinging
+
+
+class _Uncounting(Inbox):
+    def resume_fields(self) -> dict[str, object]:
+        fields = super().resume_fields()
+        return {**fields, "seq": 0} if fields else fields
+
+
+@broken(
+    "made up: the sequence is kept in the connection",
+    fails={"REPLAY-04": "it asks for what it has acknowledged, and cannot get that any more"},
+)
+class ForgetsItsSequence(ReferenceClient):
+    inbox_type = _Uncounting
+
+
+class _FloodingLink(Link):
+    def _pace(self, rate: float, burst: float) -> Pacer:
+        return super()._pace(1e9, 1e9)
+
+
+@broken(
+    "made up: the queue is flushed in one go",
+    fails={"REPLAY-05": "more frames than the server's burst at once: it closes 4429"},
+)
+class FloodsOnReconnect(ReferenceClient):
+    link_type = _FloodingLink
+
+
+@broken(
+    "cube-js/cube#10246: a message that the server refuses is sent again for ever",
+    fails={
+        "REPLAY-03": "under a new id each time, as if it were another message",
+        "REPLAY-09": "it was rejected for itself, so it will be again",
+    },
+)
+class PoisonForEver(ReferenceClient):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._poison: list[Outgoing] = []
+
+    def settled(self, request: Outgoing, error: str | None) -> None:
+        super().settled(request, error)
+        if error is not None:
+            self._poison.append(request)
+
+    def welcomed(self, welcome: Frame) -> None:
+        super().welcomed(welcome)
+        poison, self._poison = self._poison, []
+        self._resend(poison)
+
+    def _resend(self, requests: Iterable[Outgoing]) -> None:
+        for old in requests:
+            self._outbox.add(Outgoing(old.kind, old.topic, old.data, ref=old.ref, size=old.size, frames=old.frames))
+
+
+@broken(
+    "socketio/socket.io#3152: the callback of what is sent while it reconnects is never called",
+    fails={"REPLAY-06": "messages that were sent while down are delivered, and never settle"},
+)
+class SendsWhileDownNeverSettle(ReferenceClient):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._unheard: set[str | None] = set()
+
+    async def send(self, topic: str, data: Any, *, ref: str | None = None) -> Receipt:
+        if not self.is_ready:
+            self._unheard.add(ref)
+        return await super().send(topic, data, ref=ref)
+
+    def settled(self, request: Outgoing, error: str | None) -> None:
+        if request.ref not in self._unheard:
+            super().settled(request, error)

@@ -1,0 +1,412 @@
+"""RECONNECT, judged on records written by hand. Detection 40 s, delays 0.5 to 1.5 s first, 10 retries, ceiling 45 s."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_wschaos.checks.rule import judge
+from pytest_wschaos.checks.verdict import Outcome, Verdict
+from pytest_wschaos.profile import Profile
+from pytest_wschaos.timeline import Record
+
+from .script import Script, flapping, refusals
+
+PASS, FAIL, INCONCLUSIVE, NON_STRICT = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.NON_STRICT
+UNSUPPORTED = Outcome.UNSUPPORTED
+TEN = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0)
+
+
+def verdict(rule: str, record: Record, profile: Profile | None = None) -> Verdict:
+    return judge(record, profile or Profile(), rule)[0]
+
+
+@pytest.mark.parametrize("rule", [f"RECONNECT-0{n}" for n in range(1, 10)])
+def test_nothing_happened(rule: str) -> None:
+    found = verdict(rule, Script().record(100))
+    assert found.outcome is (UNSUPPORTED if rule[-1] in "789" else INCONCLUSIVE)
+    assert "not provoked: " in found.seen or "on_event=wschaos.report" in found.seen
+
+
+class TestDeadLink:
+    """RECONNECT-01"""
+
+    def dropped(
+        self, abandoned: float | None = 55.0, back: float | None = 56.0, *, until: float = 80.0, **detail: object
+    ) -> Script:
+        s = Script()
+        s.opened(0.0)
+        s.fault(20.0, "silent_drop", until=until, **{"direction": "both", "resume": False, **detail})
+        if abandoned is not None:
+            s.end(abandoned, by="peer", how="reset")
+        if back is not None:
+            s.attempt(back)
+        return s
+
+    @pytest.mark.parametrize(
+        ("abandoned", "back", "outcome"),
+        [
+            (55.0, 56.0, PASS),
+            (60.04, 61.5, PASS),
+            (61.0, 62.0, FAIL),
+            (None, None, FAIL),
+            (55.0, 58.0, FAIL),
+            (55.0, None, FAIL),
+        ],
+    )
+    def test_found_out(self, abandoned: float | None, back: float | None, outcome: Outcome) -> None:
+        assert verdict("RECONNECT-01", self.dropped(abandoned, back).record(100)).outcome is outcome
+
+    def test_cannot_tell(self) -> None:
+        assert verdict("RECONNECT-01", self.dropped(None, None).record(50)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-01", self.dropped(None, None, until=30).record(100)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-01", self.dropped(60.2, 61).lag(60.2, 0.1).record(100)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-01", self.dropped(resume=True).record(100)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-01", self.dropped(direction="up").record(100)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-01", self.dropped().app(30, "close").record(100)).outcome is INCONCLUSIVE
+        one = Profile().with_(reconnect={"max_retries": 0})
+        assert verdict("RECONNECT-01", self.dropped().record(100), one).outcome is INCONCLUSIVE
+
+    def test_no_heartbeat_declared(self) -> None:
+        profile = Profile().with_(heartbeat={"interval": None})
+        assert verdict("RECONNECT-01", self.dropped().record(100), profile).outcome is UNSUPPORTED
+
+
+class TestAbnormalEnd:
+    """RECONNECT-02"""
+
+    def cut(self, back: float | None) -> Script:
+        s = Script()
+        s.opened(0.0)
+        s.end(20.0, how="reset")
+        if back is not None:
+            s.opened(back)
+        return s
+
+    def test_comes_back(self) -> None:
+        assert verdict("RECONNECT-02", self.cut(21.0).record(100)).outcome is PASS
+        assert verdict("RECONNECT-02", self.cut(None).record(100)).outcome is FAIL
+        assert verdict("RECONNECT-02", self.cut(None).record(40)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-02", self.cut(90.0).app(90.0, "reconnect").record(100)).outcome is FAIL
+
+    def test_nothing_is_due_when_the_retries_are_used_up(self) -> None:
+        none_left = Profile().with_(reconnect={"max_retries": 0})
+        assert verdict("RECONNECT-02", self.cut(None).record(100), none_left).outcome is INCONCLUSIVE
+
+
+class TestOneAtATime:
+    """RECONNECT-03"""
+
+    @pytest.mark.parametrize(("over", "outcome"), [(5.0, PASS), (6.04, PASS), (7.0, FAIL), (None, FAIL)])
+    def test_overlap(self, over: float | None, outcome: Outcome) -> None:
+        s = Script()
+        first = s.opened(0.0)
+        if over is not None:
+            s.end(over, conn=first)
+        s.opened(6.0)
+        s.end(6.5)
+        assert verdict("RECONNECT-03", s.record(50)).outcome is outcome
+
+    def test_an_overlap_that_the_server_ended(self) -> None:
+        s = Script()
+        first = s.opened(0.0)
+        s.opened(6.0)
+        s.frame(6.01, "down", "close", conn=first, code=4409, reason="replaced")
+        s.event(6.012, "close", conn=first, way="up", code=4409)
+        s.end(6.015, conn=first)
+        assert verdict("RECONNECT-03", s.record(50)).outcome is FAIL
+
+    def test_a_long_one_beside_later_ones(self) -> None:
+        s = Script()
+        first = s.opened(0.0)
+        s.refused(1.0)
+        s.refused(2.0)
+        s.end(3.0, conn=first)
+        assert "connection 2 began while connection 1" in verdict("RECONNECT-03", s.record(50)).seen
+
+    def test_cannot_tell(self) -> None:
+        s = Script()
+        first = s.opened(0.0)
+        s.end(6.2, conn=first)
+        s.opened(6.0)
+        s.lag(6.1, 0.1)
+        assert verdict("RECONNECT-03", s.record(50)).outcome is INCONCLUSIVE
+        s.events.pop()
+        s.fault(1.0, "bandwidth", until=10.0)
+        assert verdict("RECONNECT-03", s.record(50)).outcome is INCONCLUSIVE
+
+
+class TestOpenTimeout:
+    """RECONNECT-04"""
+
+    def unanswered(self, abandoned: float | None, back: float | None = None) -> Script:
+        s = Script()
+        s.attempt(0.0)
+        if abandoned is not None:
+            s.end(abandoned, by="peer")
+        if back is not None:
+            s.opened(back)
+        return s
+
+    @pytest.mark.parametrize(
+        ("abandoned", "back", "outcome"),
+        [(10.0, 11.0, PASS), (10.2, 11.0, FAIL), (None, None, FAIL), (10.0, None, FAIL), (3.0, 4.0, PASS)],
+    )
+    def test_given_up(self, abandoned: float | None, back: float | None, outcome: Outcome) -> None:
+        assert verdict("RECONNECT-04", self.unanswered(abandoned, back).record(100)).outcome is outcome
+
+    def test_cannot_tell(self) -> None:
+        assert verdict("RECONNECT-04", self.unanswered(None).record(9)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-04", self.unanswered(10.2, 11).lag(10.2, 0.1).record(99)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-04", self.unanswered(10, 11).app(5.0, "close").record(99)).outcome is INCONCLUSIVE
+
+    def test_ended_by_others(self) -> None:
+        for at, outcome in ((5.0, INCONCLUSIVE), (20.0, FAIL)):  # before its deadline, and long after it
+            s = Script()
+            s.attempt(0.0)
+            s.end(at, by="proxy", how="reset")
+            s.opened(at + 1)
+            assert verdict("RECONNECT-04", s.record(100)).outcome is outcome
+
+    def test_the_last_retry(self) -> None:
+        none_left = Profile().with_(reconnect={"max_retries": 0})
+        assert verdict("RECONNECT-04", self.unanswered(10.0).record(100), none_left).outcome is PASS
+
+    def test_a_timer_that_outlives_its_attempt(self) -> None:
+        s = Script()
+        s.refused(0.0)
+        s.opened(1.0)
+        s.end(10.01, by="peer")
+        s.opened(11.0)
+        found = verdict("RECONNECT-04", s.record(100))
+        assert found.outcome is FAIL
+        assert "10.010 s after attempt 1 began" in found.seen
+
+
+class TestDeliberateClose:
+    """RECONNECT-05"""
+
+    def closed(self, again: float | None = None, *, code: int = 1000) -> Script:
+        s = Script()
+        s.opened(0.0)
+        s.frame(20.0, "up", "close", code=code, reason="bye")
+        s.frame(20.0, "down", "close", code=code, reason="bye")
+        s.end(20.0)
+        if again is not None:
+            s.opened(again)
+        return s
+
+    def test_stays_closed(self) -> None:
+        assert verdict("RECONNECT-05", self.closed().record(100)).outcome is PASS
+        assert verdict("RECONNECT-05", self.closed(21.0).record(100)).outcome is FAIL
+        assert verdict("RECONNECT-05", self.closed().record(70)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-05", self.closed(code=1011).record(100)).outcome is INCONCLUSIVE
+
+    def test_asked_again(self) -> None:
+        assert verdict("RECONNECT-05", self.closed(30.0).app(29.9, "reconnect").record(100)).outcome is INCONCLUSIVE
+        by_reconnect = self.closed(20.1).app(19.9, "reconnect")
+        assert verdict("RECONNECT-05", by_reconnect.record(100)).seen.startswith("not provoked")
+
+    def test_in_the_middle_of_a_wait(self) -> None:
+        s = Script()
+        refusals(s, (1.0, 2.0))
+        s.app(3.5, "close")
+        assert verdict("RECONNECT-05", s.record(100)).outcome is PASS
+        s.refused(7.0)
+        assert verdict("RECONNECT-05", s.record(100)).outcome is FAIL
+
+    def test_an_attempt_on_its_way(self) -> None:
+        s = Script()
+        refusals(s, (1.0, 2.0))
+        s.app(2.98, "close")
+        assert verdict("RECONNECT-05", s.record(100)).outcome is PASS
+
+    def test_a_dead_link_may_be_ended_by_the_same_code(self) -> None:
+        s = self.closed(21.0)
+        s.fault(5.0, "silent_drop", until=30.0)
+        assert verdict("RECONNECT-05", s.record(100)).seen.startswith("not provoked")
+
+
+class TestGivesUp:
+    """RECONNECT-06"""
+
+    def exhausted(self, waits: tuple[float, ...] = TEN, *, told: int | None = None, error: str = "refused") -> Script:
+        s = Script()
+        if told is not None:
+            s.app(0.0, "connecting")
+        end = refusals(s, waits)
+        for _ in range(told or 0):
+            s.app(end + 0.01, "gave_up", error=error, undelivered=[])
+        return s
+
+    def test_ten_retries_and_then_quiet(self) -> None:
+        assert verdict("RECONNECT-06", self.exhausted().record(400)).outcome is NON_STRICT
+        assert verdict("RECONNECT-06", self.exhausted(told=1).record(400)).outcome is PASS
+        assert verdict("RECONNECT-06", self.exhausted(told=0).record(400)).outcome is FAIL
+        assert verdict("RECONNECT-06", self.exhausted(told=2).record(400)).outcome is FAIL
+        assert verdict("RECONNECT-06", self.exhausted(told=1, error="").record(400)).outcome is FAIL
+        assert verdict("RECONNECT-06", self.exhausted(told=1).record(182)).outcome is INCONCLUSIVE
+
+    def test_for_ever(self) -> None:
+        found = verdict("RECONNECT-06", self.exhausted((*TEN, 30.0)).record(400))
+        assert found.outcome is FAIL
+        assert "retry 11 came as connection 12" in found.seen
+
+    def test_too_early(self) -> None:
+        found = verdict("RECONNECT-06", self.exhausted(TEN[:4]).record(400))
+        assert found.outcome is FAIL
+        assert "4 of 10 retries" in found.seen
+        assert verdict("RECONNECT-06", self.exhausted(()).record(400)).outcome is FAIL
+        assert verdict("RECONNECT-06", self.exhausted(TEN[:4]).record(40)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-06", self.exhausted(TEN[:4]).app(18, "close").record(99)).outcome is INCONCLUSIVE
+
+    def test_started_again_by_somebody(self) -> None:
+        s = self.exhausted()
+        s.opened(300.0)
+        assert verdict("RECONNECT-06", s.record(400)).outcome is NON_STRICT
+        s = self.exhausted(told=1)
+        s.app(300.0, "reconnect")
+        s.opened(300.0)
+        assert verdict("RECONNECT-06", s.record(400)).outcome is PASS
+
+    def test_other_rules_have_their_own_ends(self) -> None:
+        s = Script()
+        flapping(s, TEN[:3], code=1008)
+        assert verdict("RECONNECT-06", s.record(400)).outcome is INCONCLUSIVE
+        s = Script()
+        flapping(s, [1.0] * 20)  # the count starts anew with each handshake: BACKOFF-03
+        assert verdict("RECONNECT-06", s.record(400)).outcome is INCONCLUSIVE
+
+    def test_accept_then_close_counts(self) -> None:
+        s = Script()
+        flapping(s, (*TEN, 30.0))
+        assert verdict("RECONNECT-06", s.record(400)).outcome is FAIL
+
+    def test_no_limit(self) -> None:
+        profile = Profile().with_(reconnect={"max_retries": None})
+        assert verdict("RECONNECT-06", self.exhausted().record(400), profile).outcome is UNSUPPORTED
+
+
+class TestReconnectWorks:
+    """RECONNECT-07"""
+
+    def restarted(self) -> Script:
+        s = Script()
+        s.app(0.0, "connecting")
+        end = refusals(s, TEN)
+        s.app(end, "gave_up", error="refused", undelivered=[])
+        s.app(200.0, "reconnect")
+        return s
+
+    def test_works(self) -> None:
+        s = self.restarted()
+        assert verdict("RECONNECT-07", s.record(200.5)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-07", s.record(220)).outcome is FAIL
+        s.attempt(200.1)
+        assert verdict("RECONNECT-07", s.record(210)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-07", s.record(400)).outcome is FAIL
+        s.event(200.2, "ready")
+        assert verdict("RECONNECT-07", s.record(220)).outcome is PASS
+
+    def test_not_provoked(self) -> None:
+        assert verdict("RECONNECT-07", Script().app(0.0, "connecting").record(5)).outcome is INCONCLUSIVE
+
+
+class TestProvider:
+    """RECONNECT-08"""
+
+    def failing(self) -> Script:
+        s = Script()
+        s.app(0.0, "connecting").app(0.0, "ready", recovered=False)
+        s.opened(0.0)
+        s.end(20.0)
+        s.app(20.0, "closed", code=1006)
+        s.app(21.0, "connecting").app(21.0, "closed", code=None)
+        return s
+
+    def test_goes_on(self) -> None:
+        s = self.failing()
+        assert verdict("RECONNECT-08", s.record(30)).outcome is INCONCLUSIVE
+        assert verdict("RECONNECT-08", s.record(100)).outcome is FAIL
+        s.app(23.0, "connecting")
+        s.opened(23.0)
+        assert verdict("RECONNECT-08", s.record(100)).outcome is PASS
+        assert verdict("BACKOFF-01", s.record(100)).outcome is INCONCLUSIVE
+
+    def test_gives_up(self) -> None:
+        s = self.failing()
+        s.app(21.0, "gave_up", error="no token", undelivered=[])
+        assert verdict("RECONNECT-08", s.record(100)).outcome is FAIL
+        assert verdict("RECONNECT-08", s.record(100), Profile().with_(reconnect={"max_retries": 1})).outcome is PASS
+
+    def test_the_application_closed(self) -> None:
+        assert verdict("RECONNECT-08", self.failing().app(21.5, "close").record(100)).outcome is INCONCLUSIVE
+
+    def test_not_provoked(self) -> None:
+        assert verdict("RECONNECT-08", Script().app(0.0, "gap").record(5)).outcome is INCONCLUSIVE
+
+    def test_refusals_that_nobody_sees(self) -> None:
+        s = self.failing()
+        s.sees_refused = False
+        s.fault(20.5, "refuse")
+        assert verdict("RECONNECT-08", s.record(100)).outcome is INCONCLUSIVE
+
+
+class TestLedger:
+    """RECONNECT-09"""
+
+    def drops(self, count: int = 10) -> Script:
+        s = Script()
+        for number in range(count):
+            at = 22.0 * number
+            s.app(at, "connecting").app(at, "ready", recovered=number > 0)
+            s.opened(at)
+            s.frame(at + 20, "down", "close", code=1011, reason="")
+            s.end(at + 20)
+            s.app(at + 20, "closed", code=1011, reason="")
+            s.app(at + 20, "waiting", attempt=1, delay=2.0)
+        s.app(22.0 * count, "connecting").app(22.0 * count, "ready", recovered=True)
+        s.opened(22.0 * count)
+        return s
+
+    def without(self, name: str, which: int) -> Script:
+        s = self.drops()
+        s.events.remove([e for e in s.events if e.kind == f"app.{name}"][which])
+        return s
+
+    def test_told_once_each(self) -> None:
+        assert verdict("RECONNECT-09", self.drops().record(230)).outcome is PASS
+        assert "3 of 10 reconnects" in verdict("RECONNECT-09", self.drops(3).record(230)).seen
+
+    @pytest.mark.parametrize("name", ["connecting", "ready", "closed", "waiting"])
+    def test_one_is_missing(self, name: str) -> None:
+        assert verdict("RECONNECT-09", self.without(name, 5).record(230)).outcome is FAIL
+
+    def test_the_last_ones_are_missing(self) -> None:
+        s = self.drops()
+        s.events = [e for e in s.events if e.place != "app" or e.at < 100]
+        assert "for 11 attempts" in verdict("RECONNECT-09", s.record(230)).seen
+
+    @pytest.mark.parametrize(
+        ("name", "detail"), [("closed", {"code": 1006}), ("waiting", {"attempt": 1, "delay": 1.0}), ("ready", {})]
+    )
+    def test_told_twice(self, name: str, detail: dict[str, object]) -> None:
+        assert verdict("RECONNECT-09", self.drops().app(20.5, name, **detail).record(230)).outcome is FAIL
+
+    def test_a_wait_without_its_number(self) -> None:
+        s = self.without("waiting", 5).app(22.0 * 5 + 20.01, "waiting", delay=1.0)
+        assert "without the attempt's number" in verdict("RECONNECT-09", s.record(230)).seen
+
+    def test_another_code_than_came(self) -> None:
+        s = self.without("closed", 9).app(22.0 * 9 + 19.999, "closed", code=1006, reason="")
+        s.end(22.0 * 10 + 5).app(22.0 * 10 + 5, "closed", code=1006)
+        assert "but the application was told 1006" in verdict("RECONNECT-09", s.record(230)).seen
+
+    def test_what_the_application_asks(self) -> None:
+        s = self.drops()
+        at = 22.0 * 10 + 5
+        s.app(at, "reconnect").end(at).app(at, "closed", code=1000)
+        s.app(at, "connecting").app(at + 0.1, "ready", recovered=True)
+        s.opened(at)
+        s.end(at + 5).app(at + 5, "closed", code=1006).app(at + 5, "waiting", attempt=1, delay=1.0)
+        s.app(at + 5.5, "close").app(at + 5.5, "closed", code=None)
+        assert verdict("RECONNECT-09", s.record(300)).outcome is PASS

@@ -1,0 +1,58 @@
+"""Refused attempts, by the SYNs: each attempt is told of once."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from pytest_wschaos.engine.packets import Packets
+
+pytestmark = pytest.mark.skipif(not Packets.supported(), reason="needs CAP_NET_RAW")
+
+
+class Told:
+    """Hears of attempts."""
+
+    def __init__(self) -> None:
+        self.attempts: list[float] = []
+
+    def refused(self, at: float, late: float) -> None:
+        self.attempts.append(at)
+
+    def blind(self) -> None:
+        raise AssertionError("packets are never blind")
+
+
+def connect(source: tuple[str, int], target: tuple[str, int]) -> socket.socket:
+    """A connection from a port of our choice."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(source)
+    try:
+        sock.connect(target)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+@pytest.mark.asyncio
+async def test_an_attempt_whose_syn_is_sent_again_is_told_of_once() -> None:
+    """From the same port as a connection that the server ended: what is left of that answers first."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = listener.getsockname()
+        with connect(("127.0.0.1", 0), target) as client:
+            source = client.getsockname()
+            listener.accept()[0].close()
+            assert client.recv(1) == b""
+    told = Told()
+    packets = Packets(asyncio.get_running_loop())
+    packets.expect(target[1], told)
+    for attempts in (1, 2):
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(connect, source, target)
+        packets._read()
+        assert len(told.attempts) == attempts
+    packets.forgive(target[1])

@@ -1,0 +1,174 @@
+"""The command ``wschaos``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from pytest_wschaos import __version__
+from pytest_wschaos.cli import main
+
+LATER = 20.0
+
+
+class Running:
+    """The command in a process of its own."""
+
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-W", "error", "-c", "from pytest_wschaos.cli import main; raise SystemExit(main())"]
+        self.process = subprocess.Popen(
+            [*command, "reference-server", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+        self.first = self.line()
+        found = re.match(r"listening on (ws://127\.0\.0\.1:\d+/ws)(?:, token (\S+))?$", self.first)
+        assert found, (self.first, self.process.communicate(timeout=LATER)[1])
+        self.url, self.token = found[1], found[2]
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip()
+
+    @contextlib.contextmanager
+    def ready(self, token: str) -> Iterator[ClientConnection]:
+        """A client that has been welcomed."""
+        with connect(self.url, close_timeout=0.1) as client:
+            client.send(json.dumps({"type": "auth", "token": token}))
+            assert json.loads(client.recv(LATER))["type"] == "welcome"
+            yield client
+
+    def end(self) -> tuple[int, str, str]:
+        out, errors = self.process.communicate(timeout=LATER)
+        return self.process.returncode, out, errors
+
+
+@contextlib.contextmanager
+def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
+    command = Running(*arguments, environment=environment)
+    try:
+        yield command
+    finally:
+        command.process.kill()
+        command.process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_reference_server_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
+    with running() as command:
+        with command.ready(command.token) as client:
+            command.process.send_signal(number)
+            assert json.loads(client.recv(LATER))["type"] == "going_away"
+        status, out, errors = command.end()
+    assert status == 0
+    assert out.splitlines() == ["draining; a second signal ends it at once", "stopped"]
+    assert "Traceback" not in errors
+
+
+def test_a_signal_right_after_the_first_line_drains_too() -> None:
+    with running() as command:
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end()[0] == 0
+
+
+def test_a_second_signal_ends_the_drain_at_once() -> None:
+    with running() as command, contextlib.ExitStack() as clients:
+        for _ in range(3):
+            clients.enter_context(command.ready(command.token))
+        command.process.send_signal(signal.SIGTERM)  # with three clients it would take seconds
+        assert command.line() == "draining; a second signal ends it at once"
+        command.process.send_signal(signal.SIGTERM)
+        assert command.line() == "stopped"
+        status, _, errors = command.end()
+    assert status == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(["--token", "one", "--token", "mine"], {"WSCHAOS_TOKEN": "unused"}), ([], {"WSCHAOS_TOKEN": "mine"})],
+)
+def test_tokens_come_from_the_options_or_the_environment_and_are_not_printed(
+    arguments: list[str], environment: dict[str, str]
+) -> None:
+    with running(*arguments, environment=environment) as command:
+        assert command.token is None
+        with command.ready("mine"):
+            pass
+        command.process.send_signal(signal.SIGTERM)
+        status, out, errors = command.end()
+    assert status == 0
+    assert "mine" not in out + errors
+
+
+def test_a_port_in_use_is_named_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["reference-server", "--port", str(port), "--log-level", "error"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.search(
+        rf"^wschaos reference-server: .*127\.0\.0\.1:{port}: .*in use \(--port 0 finds a free one\)$",
+        told.err,
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+def test_a_profile_that_is_none_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["reference-server", "--profile", "nope"]) == 2
+    assert "wschaos reference-server: no preset named 'nope': there are default" in capsys.readouterr().err
+    path = tmp_path / "bad.toml"
+    path.write_text("[backoff]\nfactor = 0.1\n")
+    assert main(["reference-server", "--profile", str(path)]) == 2
+    assert f"{path}: backoff.factor = 0.1: must be 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["dance"], "invalid choice: 'dance'"),
+        (["reference-server", "--port", "x"], "'x': must be a port, 0 to 65535"),
+        (["reference-server", "--port", "65536"], "'65536': must be a port, 0 to 65535"),
+        (["reference-server", "--port", "\u00b2"], "must be a port, 0 to 65535"),
+        (["reference-server", "--log-level", "loud"], "invalid choice: 'loud'"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_rules_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "BACKOFF-*", "close-01"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows[:2]] == ["BACKOFF-01", "BACKOFF-02"]
+    assert rows[-1].startswith("CLOSE-01")
+    assert main(["rules"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > len(rows)
+    assert main(["rules", "BACKOFF-99"]) == 2
+    assert "wschaos rules: no rule 'BACKOFF-99': there are BACKOFF-01" in capsys.readouterr().err
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"pytest-wschaos {__version__}\n"
