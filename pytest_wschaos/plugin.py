@@ -97,12 +97,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Show what happened with any failure of a test that had chaos, unless its message shows it already."""
     report = yield
     chaos = item.stash.get(_chaos, [])
-    if chaos and report.failed and "what happened:" not in report.longreprtext:
+    if not (chaos and report.failed):
+        return report
+    if "what happened:" in report.longreprtext:
+        _shorten(report)
+    else:
         from .report import timeline_text
 
         for one in chaos:
             report.sections.append(("wschaos", timeline_text(one.freeze(), repeat=one.repeat)))
     return report
+
+
+def _shorten(report: pytest.TestReport) -> None:
+    """pytest's summary repeats the message of each failure, in CI the whole of it: there its first line will do."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        crash.message = crash.message.partition("\n")[0]
 
 
 @pytest.fixture

@@ -11,11 +11,13 @@ from .swimlane import draw
 from .timeline import Record
 
 WIDTH = 110
+NAMED = 4
+"""Broken rules that are named in the first line."""
 
 
 def explain(broken: Sequence[Verdict], verdicts: Sequence[Verdict], record: Record, repeat: str = "") -> str:
     """The text of a failed assertion about rules."""
-    parts = [f"{len(broken)} of {len(verdicts)} rules did not hold", ""]
+    parts = [f"{len(broken)} of {len(verdicts)} rules did not hold: {_named(broken)}", ""]
     parts += [verdict_text(verdict) for verdict in broken]
     others = [verdict for verdict in verdicts if verdict not in broken]
     if others:
@@ -23,6 +25,12 @@ def explain(broken: Sequence[Verdict], verdicts: Sequence[Verdict], record: Reco
     decisive = next((v.at for v in broken if v.outcome is Outcome.FAIL and v.at is not None), None)
     parts += [timeline_text(record, decisive, repeat)]
     return "\n".join(parts)
+
+
+def _named(broken: Sequence[Verdict]) -> str:
+    """The broken rules in one line, for pytest's summary."""
+    first = ", ".join(f"{verdict.rule} {verdict.outcome}" for verdict in broken[:NAMED])
+    return first if len(broken) <= NAMED else f"{first}, and {len(broken) - NAMED} more"
 
 
 def verdict_text(verdict: Verdict) -> str:

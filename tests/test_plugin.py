@@ -301,7 +301,11 @@ def test_an_option_that_cannot_be_is_one_clear_line(project: pytest.Pytester, op
 # --- what a failure says ---
 
 
-def test_a_broken_rule_says_all_that_is_needed(project: pytest.Pytester) -> None:
+@pytest.mark.parametrize("ci", ["", "true"], ids=["at home", "in CI"])
+def test_a_broken_rule_says_all_that_is_needed(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str
+) -> None:
+    monkeypatch.setenv("CI", ci)  # there pytest's summary shows messages in full
     project.makepyfile(
         test_mine="""
         import pytest
@@ -331,6 +335,8 @@ def test_a_broken_rule_says_all_that_is_needed(project: pytest.Pytester) -> None
     ):
         assert part in output, part
     assert output.count("what happened:") == 2  # once each
+    _, _, summary = output.partition("short test summary info")
+    assert [line.partition(" ")[0] for line in summary.splitlines()[1:-1]] == ["FAILED", "FAILED"]  # a line each
     assert "harness.py" not in output  # the traceback ends in the test
     commands = re.findall(r"again: (.*)", output)
     assert [shlex.split(command) for command in commands] == [

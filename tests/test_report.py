@@ -25,7 +25,7 @@ RECORD = Record(
 def test_a_failure_says_verdict_figures_what_happened_seed_and_how_to_repeat_it() -> None:
     text = explain([FAIL], [FAIL, PASS, PASS], RECORD, "pytest test_it.py --wschaos-seed=42")
     lines = text.splitlines()
-    assert lines[0] == "1 of 3 rules did not hold"
+    assert lines[0] == "1 of 3 rules did not hold: BACKOFF-01 FAIL"
     assert "BACKOFF-01 FAIL" in lines
     assert "  expected: waits grow" in lines
     assert "  seen:     the third wait was shorter than the second" in lines
@@ -36,6 +36,11 @@ def test_a_failure_says_verdict_figures_what_happened_seed_and_how_to_repeat_it(
     assert lines[-2:] == ["seed: 42", "again: pytest test_it.py --wschaos-seed=42"]
     assert "f60()" in text
     assert "f199()" not in text
+
+
+def test_the_first_line_names_some_of_many_broken_rules() -> None:
+    first = explain([FAIL] * 6, [FAIL] * 6, RECORD).splitlines()[0]
+    assert first == "6 of 6 rules did not hold: " + ", ".join(["BACKOFF-01 FAIL"] * 4) + ", and 2 more"
 
 
 def test_long_text_is_wrapped_under_its_name() -> None:
