@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from .network import ChaosNetwork
     from .peers import Peer
 
 Direction = Literal["both", "up", "down"]
+
+CLIENT = "client"
+"""The name of the first listener, and of the client that connects to it."""
 
 
 class FaultError(ValueError):
@@ -145,16 +153,23 @@ class PeerFaults:
     _peer: Peer | None
     _network: ChaosNetwork
 
-    def reject_handshake(self, status: int = 503, retry_after: float | None = None) -> Fault:
+    def reject_handshake(
+        self, status: int = 503, retry_after: float | None = None, location: str | None = None
+    ) -> Fault:
         """Answer upgrades with an HTTP ``status``, and a Retry-After header of ``retry_after`` seconds.
 
+        ``location`` is where a redirect (a status of 300 to 399) points.
+
         Raises:
-            FaultError: no HTTP status that ends a handshake, or a time below 0.
+            FaultError: no HTTP status that ends a handshake, a time below 0, or a location that is no URL or goes
+                with another status.
         """
         _whole("status", status)
         if retry_after is not None:
             _seconds("retry_after", retry_after)
-        return self._inject("reject_handshake", status=status, retry_after=retry_after)
+        if location is not None:
+            _text("location", location)
+        return self._inject("reject_handshake", status=status, retry_after=retry_after, location=location)
 
     def accept_then_close(self, code: int = 1011, reason: str = "") -> Fault:
         """Complete the handshake of new connections, and close them at once.
@@ -188,6 +203,39 @@ class PeerFaults:
         except ValueError as error:
             raise FaultError(f"{name}(): {error}") from None
         return self._network.inject(name, lambda _: peer.add(fault), lambda _: peer.remove(fault), details)
+
+
+class ClientFaults:
+    """What happens to the client itself, where it is a process of its own."""
+
+    _network: ChaosNetwork
+    _started: ExitStack
+
+    def suspend(self, pid: int, client: str = CLIENT) -> Fault:
+        """Stop the process ``pid`` (SIGSTOP), as a machine that goes to sleep; removal lets it go on (SIGCONT).
+
+        ``client`` says whose process it is. Its clock jumps: the rule HEARTBEAT-09 asks what it does then.
+
+        Raises:
+            FaultError: there is no such process, it is this one or not ours, or the platform cannot stop one.
+        """
+        if _whole("pid", pid) <= 0 or pid == os.getpid():
+            raise FaultError(f"pid = {pid!r}: must be a process other than this one")
+        if not hasattr(signal, "SIGSTOP"):
+            raise FaultError("suspend() needs a platform that can stop a process (SIGSTOP)")
+        try:
+            os.kill(pid, 0)
+        except (OSError, OverflowError) as error:
+            raise FaultError(f"pid = {pid}: cannot be suspended: {getattr(error, 'strerror', error)}") from None
+
+        def wake(_: int) -> None:
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGCONT)
+
+        details = {"client": client, "pid": pid}
+        fault = self._network.inject("suspend", lambda _: os.kill(pid, signal.SIGSTOP), wake, details)
+        self._started.callback(fault.remove)  # nobody is left asleep, however the test ends
+        return fault
 
 
 def _number(name: str, value: object, what: str) -> float:

@@ -20,7 +20,7 @@ from .checks.verdict import Outcome, Verdict
 from .client_handle import ClientHandle
 from .cursor import Cursor
 from .dialect import Dialect
-from .faults import NetworkFaults, PeerFaults
+from .faults import CLIENT, ClientFaults, NetworkFaults, PeerFaults
 from .lag import LagMeter
 from .network import ChaosNetwork
 from .peers import Peer, ServerHandle
@@ -36,10 +36,6 @@ from .timeline import COLUMNS, Event, Place, Record, Timeline, digest, fingerpri
 UPSTREAM_TIMEOUT = 2.0
 """Seconds in which an upstream must accept a connection when a proxy is put in front of it."""
 
-CLIENT = "client"
-"""The name of the first listener."""
-
-
 REFERENCE = ReferenceDialect()
 
 
@@ -51,7 +47,7 @@ class RuleBroken(AssertionError):
     """A rule was broken, or could not be judged where it had to be; the message shows why."""
 
 
-class ChaosProxy(NetworkFaults, PeerFaults):
+class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
     """Chaos in front of any server.
 
     Args:

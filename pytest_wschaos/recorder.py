@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from .dialect import Ack, Credentials, Dialect, Meaning, Message, Ping, Pong, Welcome, kind
 from .engine.frames import Head, Malformed, Opcode, Seen, StreamReader, inflaters
@@ -127,6 +127,8 @@ class ConnectionRecorder:
         detail: dict[str, Any] = {"status": status}
         if re.fullmatch(r"\d+(\.\d+)?", retry_after):
             detail["retry_after"] = float(retry_after)
+        if to := _target(head.headers.get("location", "")):
+            detail["to"] = to
         self._record("response", place, way, **detail)
         up, down = self._readers[place, "up"], self._readers[place, "down"]
         if status != 101:
@@ -210,7 +212,7 @@ def _request(head: Head) -> dict[str, Any]:
     if query:  # what has no name may be a secret as a whole
         names = [part.partition("=")[0] + "=***" if "=" in part else "***" for part in query.split("&")]
         path = f"{path}?{'&'.join(names)}"
-    detail: dict[str, Any] = {"path": path}
+    detail: dict[str, Any] = {"path": path, "host": _host(head.headers.get("host", ""))}
     if "origin" in head.headers:
         detail["origin"] = head.headers["origin"]
     if "sec-websocket-protocol" in head.headers:
@@ -227,6 +229,19 @@ def _request(head: Head) -> dict[str, Any]:
         if secret := read():
             return detail | {"mode": mode, "fingerprint": fingerprint(secret)}
     return detail
+
+
+def _host(authority: str) -> str:
+    """Host and port as they are compared: lower case, without a scheme's own port."""
+    return re.sub(r":(80|443)$", "", authority.lower())
+
+
+def _target(location: str) -> str:
+    """The host that a redirect points to; empty where it is the same one, as far as can be read."""
+    try:
+        return _host(urlsplit(location).netloc.rpartition("@")[2])
+    except ValueError:
+        return ""
 
 
 def _cookie(header: str) -> str | None:

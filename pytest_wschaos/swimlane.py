@@ -129,7 +129,8 @@ def _words(event: Event) -> str:
             return f"GET {get('path')}"
         case "response":
             retry = f", Retry-After {get('retry_after'):g} s" if get("retry_after") is not None else ""
-            return f"{get('status')}{retry}"
+            to = f" to {get('to')}" if get("to") else ""
+            return f"{get('status')}{retry}{to}"
         case "ready":
             return "ready" + (" (recovered)" if get("recovered") else "")
         case "end":

@@ -10,8 +10,8 @@ The kinds:
 kind            place   detail
 =============== ======= =====================================================================
 attempt         client  a TCP connection; ``refused``: true where it was refused
-handshake       both    the upgrade request: ``path``, ``origin``, ``subprotocol``
-response        both    the server's answer to it: ``status``, ``retry_after``
+handshake       both    the upgrade request: ``path``, ``host``, ``origin``, ``subprotocol``
+response        both    the server's answer to it: ``status``, ``retry_after``, ``to`` (a redirect's host)
 ready           client  open, authenticated and welcomed (without a dialect: open)
 end             both    this side's TCP ended: ``by`` peer or proxy, ``how`` fin or reset
 ping, pong      both    ``key``, ``level``: frame or app
@@ -34,8 +34,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -119,14 +119,15 @@ class Record:
 
     def __post_init__(self) -> None:
         # Checks ask for the lag at every step; events are many, those that tell of lag are few.
-        object.__setattr__(self, "_standstills", tuple(_standstills(self.events)))
+        object.__setattr__(self, "_standstills", tuple(_standstills(self.events, self.until)))
 
     def lag(self, start: float, end: float) -> float:
         """For how long, in all, the harness's own clock stood still between two instants, in seconds.
 
         Each step of a chain may meet a standstill of its own, so that a sum and not the longest bounds the delay.
+        The time for which a client was suspended counts too: nothing can be asked of it then.
         """
-        first = bisect_left(self._standstills, start, key=lambda span: span[1])
+        first = bisect_right(self._standstills, start, key=lambda span: span[1])
         return sum(until - since for since, until in takewhile(lambda span: span[0] <= end, self._standstills[first:]))
 
     def standstill(self, instant: float, slack: float) -> float:
@@ -179,17 +180,21 @@ class Record:
             raise ValueError(f"{path}, line {number}: not a saved timeline: {error}") from error
 
 
-def _standstills(events: Iterable[Event]) -> Iterator[tuple[float, float]]:
-    """When the harness stood still, from and until; what two of its loops measured at once counts once."""
-    spans = sorted((e.at - float(e["lag"]), e.at) for e in events if e.kind == "lag")
+def _standstills(events: Sequence[Event], until: float) -> Iterator[tuple[float, float]]:
+    """When the harness or a client stood still, from and until; what was measured twice counts once."""
+    healed = {e.get("id"): e.at for e in events if e.kind == "healed"}
+    slept = [
+        (e.at, healed.get(e.get("id"), until)) for e in events if e.kind == "fault" and e.get("fault") == "suspend"
+    ]
+    spans = sorted(slept + [(e.at - float(e["lag"]), e.at) for e in events if e.kind == "lag"])
     current: tuple[float, float] | None = None
-    for since, until in spans:
-        if current is None or since >= current[1]:
+    for start, end in spans:
+        if current is None or start >= current[1]:
             if current is not None:
                 yield current
-            current = (since, until)
+            current = (start, end)
         else:
-            current = (current[0], max(current[1], until))
+            current = (current[0], max(current[1], end))
     if current is not None:
         yield current
 

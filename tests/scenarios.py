@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+from sleeper import sleeper
 from websockets.sync.client import connect
 
 from pytest_wschaos import Chaos, EventTimeout, Outcome, Profile, ReferenceClient, Verdict
@@ -448,6 +449,29 @@ def message_refused(stage: Stage) -> None:
     stage.pause(0.2)
 
 
+@scenario("AUTH-08", "CLOSE-05", auth={"mode": "header"})
+def redirected(stage: Stage) -> None:
+    """To the same listener by another name, which is another origin."""
+    elsewhere = stage.chaos.url.replace("127.0.0.1", "localhost")
+    with stage.chaos.reject_handshake(302, location=elsewhere):
+        stage.client()
+        stage.saw("response")
+        stage.pause(stage.absence)
+
+
+# The server's patience is longer than the sleep: there must be a link left to test.
+@scenario("HEARTBEAT-09", heartbeat={"server_interval": 30.0})
+def asleep(stage: Stage) -> None:
+    """A client that has something to send all the time, in a process that is put to sleep."""
+    with sleeper(stage.chaos, stage.kind) as pid:
+        stage.saw("ready", timeout=20)
+        stage.saw("message", 3, timeout=5)
+        with stage.chaos.suspend(pid):
+            stage.pause((stage.profile.heartbeat.interval or 0.0) + 0.5)
+        stage.saw("pong", timeout=2)
+        stage.pause(0.5)
+
+
 # Time enough for the guests, who are not the engine's own, to be let in on a busy machine.
 @scenario("AUTH-05", "HEARTBEAT-05", others=False, security={"handshake_timeout": 5.0})
 def guests_who_say_nothing(stage: Stage) -> None:
@@ -461,10 +485,6 @@ def guests_who_say_nothing(stage: Stage) -> None:
         stage.saw("end", 2, timeout=(figures.server_interval or 0) + figures.server_deadline + 2)
         del silent
         stage.pause(0.2)
-
-
-UNPROVOKED = ("HEARTBEAT-09", "AUTH-08")
-"""Rules that have a check and no scenario yet: a clock that jumps, and a redirect."""
 
 
 @dataclass(frozen=True)

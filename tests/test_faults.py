@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import select
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -15,6 +21,7 @@ from websockets.sync.client import connect as connect_sync
 from pytest_wschaos import Chaos, ChaosProxy, Event, Fault, FaultError, PeerFaultError
 from pytest_wschaos.engine.errors import CannotListen
 from pytest_wschaos.faults import Direction
+from pytest_wschaos.reference.wire import Dial
 
 Inject = Callable[[Chaos], Fault]
 
@@ -446,6 +453,87 @@ async def test_mute_pongs_leaves_all_else(chaos: Chaos) -> None:
     assert pongs == pings[1:]
 
 
+@asynchronous
+async def test_a_redirect_says_where_to(chaos: Chaos) -> None:
+    with (
+        chaos.reject_handshake(307, location="ws://user:pw@Elsewhere:80/ws?token=secret"),
+        pytest.raises(InvalidStatus) as caught,
+    ):
+        await Dial(chaos.echo_url)  # which follows none
+    assert caught.value.response.headers["Location"].endswith("token=secret")
+    response = await chaos.wait_for("response")
+    assert (response["status"], response["to"]) == (307, "elsewhere")
+    assert not any("secret" in str(event) for event in chaos.timeline if event.kind == "response")
+
+
+# --- the client's own process ---
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[str]]:
+    """A process that answers each line with one."""
+    echo = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", echo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+def answers(process: subprocess.Popen[str], within: float) -> bool:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("hello\n")
+    process.stdin.flush()
+    came, _, _ = select.select([process.stdout], [], [], within)
+    return bool(came) and process.stdout.readline() == "hello\n"
+
+
+def test_suspend_stops_a_process_and_lets_it_go_on(chaos: Chaos, process: subprocess.Popen[str]) -> None:
+    assert answers(process, LATER)
+    with chaos.suspend(process.pid):
+        assert not answers(process, NOTHING)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hello\n"
+    assert [event.client for event in chaos.timeline if event.kind == "fault"] == ["client"]
+
+
+def test_a_process_is_not_left_asleep(process: subprocess.Popen[str]) -> None:
+    with Chaos() as chaos:
+        chaos.suspend(process.pid, "another")
+        assert not answers(process, NOTHING)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hello\n"
+
+
+def test_a_process_that_ended_in_its_sleep_needs_no_waking(chaos: Chaos, process: subprocess.Popen[str]) -> None:
+    with chaos.suspend(process.pid):
+        process.kill()
+        process.wait(LATER)
+
+
+@pytest.mark.parametrize(
+    ("pid", "told"),
+    [
+        (os.getpid(), "must be a process other than this one"),
+        (0, "must be a process other than this one"),
+        ("1", "pid = '1': must be a whole number"),
+        (2**22 + 1, "cannot be suspended: No such process"),
+        (2**70, "cannot be suspended"),
+    ],
+)
+def test_what_is_no_process_cannot_be_suspended(quiet: Chaos, pid: Any, told: str) -> None:
+    with pytest.raises(FaultError, match=told):
+        quiet.suspend(pid)
+    assert not [event for event in quiet.timeline if event.kind == "fault"]
+
+
+def test_a_platform_without_the_signal_cannot_suspend(quiet: Chaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGSTOP")
+    with pytest.raises(FaultError, match="needs a platform that can stop a process"):
+        quiet.suspend(1)
+
+
 # --- bad input ---
 
 
@@ -467,6 +555,9 @@ async def test_mute_pongs_leaves_all_else(chaos: Chaos) -> None:
         (lambda chaos: chaos.reject_handshake(99), "status = 99: must be an HTTP status"),
         (lambda chaos: chaos.reject_handshake("503"), "status = '503': must be a whole number"),
         (lambda chaos: chaos.reject_handshake(retry_after=-1), "retry_after = -1: must be 0 s or more"),
+        (lambda chaos: chaos.reject_handshake(503, location="/a"), "location goes with a redirect .* not with 503"),
+        (lambda chaos: chaos.reject_handshake(302, location="a b"), "location = 'a b': must be a URL"),
+        (lambda chaos: chaos.reject_handshake(302, location=5), "location = 5: must be a string"),
         (lambda chaos: chaos.accept_then_close(1006), "code = 1006: must be 1000 to 1014"),
         (lambda chaos: chaos.close("1001"), "code = '1001': must be a whole number"),
         (lambda chaos: chaos.close(reason=None), "reason = None: must be a string"),

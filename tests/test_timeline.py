@@ -102,6 +102,18 @@ def test_what_json_cannot_hold_is_saved_as_text(timeline: Timeline, tmp_path: Pa
     assert Record.load(tmp_path / "saved.jsonl").events[0]["key"] == repr(b"\x00")
 
 
+def test_a_sleep_of_a_client_counts_as_a_standstill(timeline: Timeline) -> None:
+    def event(at: float, kind: str, **detail: object) -> Event:
+        return Event(at, kind, "proxy", detail=detail)  # type: ignore[arg-type]
+
+    asleep = event(1.0, "fault", fault="suspend", id=1)
+    assert Record((asleep, event(3.0, "healed", fault="suspend", id=1)), until=9.0).lag(0.0, 9.0) == 2.0
+    assert Record((asleep,), until=9.0).lag(0.0, 9.0) == 8.0
+    record = Record((asleep, event(3.0, "healed", fault="suspend", id=1)), until=9.0)
+    assert record.lag(3.0, 9.0) == 0.0  # over by then
+    assert record.lag(2.9, 9.0) == 2.0
+
+
 HEAD = '{"format": "wschaos-timeline-1", "until": 1, "seed": 0, "dialect": null, "tells": [], "sees_refused": true}'
 
 

@@ -462,31 +462,32 @@ def no_credentials_across_origins(story: Story, profile: Profile) -> Finding:
         _redirected(story, client, connection, profile)
         for client in story.clients
         for connection in client.connections
-        if connection.response is not None and 300 <= connection.response["status"] < 400
+        if connection.redirect == "foreign"
     ]
-    return worst(findings, otherwise=inconclusive("not provoked: no handshake was answered with a redirect"))
+    return worst(
+        findings,
+        otherwise=inconclusive(
+            "not provoked: no handshake was redirected to another host; inject reject_handshake(302, location=...)"
+        ),
+    )
 
 
 def _redirected(story: Story, client: Client, connection: Connection, profile: Profile) -> Finding:
     assert connection.response is not None
-    at, status = connection.response.at, connection.response["status"]
-    what, path = f"connection {connection.number} was answered HTTP {status}", _path(connection)
-    others = [c for c in client.connections if c is not connection and c.attempt >= at]
-    later = [c for c in others if _presented(c) is not None]
-    followed = [c for c in later if _path(c) not in (None, path)]
-    if followed:
-        return failed(
-            f"{what}; connection {followed[0].number} presented a token at another address", at=followed[0].attempt
-        )
-    if later:
-        return inconclusive(
-            f"{what}; connection {later[0].number} tried the same address again, so it followed nothing"
-        )
+    at, to = connection.response.at, connection.response["to"]
+    what = f"connection {connection.number} was redirected to {to}"
+    # The other host may be another listener of the test's.
+    others = [c for c in story.connections if c is not connection and c.attempt >= at]
+    later = [c for c in others if c.host == to or c.client == client.name]
+    token = _presented(connection)
+    for other in later:
+        presented = _presented(other)
+        if other.host != to or presented is None:
+            continue
+        if token is None or presented["fingerprint"] == token["fingerprint"]:
+            return failed(f"{what}; connection {other.number} presented its token there", at=other.attempt)
+    if any(other.host not in (None, to) for other in later):
+        return passed(f"{what}; it tried its own address again, and no token followed")
     if by(story.record, at + profile.backoff.ceiling, None, since=at) is not Timing.BROKEN:
         return inconclusive(f"{what}; the record ends {story.record.until - at:.3f} s later")
-    return passed(f"{what}; no token was presented after it")
-
-
-def _path(connection: Connection) -> str | None:
-    handshake = connection.first("handshake", way="up")
-    return handshake.get("path") if handshake is not None else None
+    return passed(f"{what}; no token followed")

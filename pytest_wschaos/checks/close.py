@@ -115,12 +115,8 @@ def reaction(story: Story, profile: Profile) -> Finding:
     figures=("backoff.ceiling",),
 )
 def http(story: Story, profile: Profile) -> Finding:
-    def expected(connection: Connection) -> Reaction | None:
-        response = connection.response
-        return None if response is None or response["status"] == 101 else http_reaction(response["status"])
-
     return _judge_reactions(
-        story, profile, expected, "not provoked: no handshake was rejected; inject reject_handshake(status)"
+        story, profile, http_reaction, "not provoked: no handshake was rejected; inject reject_handshake(status)"
     )
 
 

@@ -16,8 +16,14 @@ _OWN_FINDINGS = frozenset({1002, 1003, 1007})
 _RETRIED_STATUSES = frozenset({200, 408, 425, 429})
 
 
-def http_reaction(status: int) -> Reaction | None:
-    """What a client does after an HTTP answer other than 101; None where the spec leaves it open (redirects)."""
+def http_reaction(connection: Connection) -> Reaction | None:
+    """What a client does after an HTTP answer other than 101; None where there is none, or the spec leaves it open.
+
+    It does for a redirect within the same origin; any other stops the client.
+    """
+    status = 101 if connection.response is None else connection.response["status"]
+    if connection.redirect == "foreign":
+        return "fatal"
     if status == 401:
         return "refresh"
     if status in _RETRIED_STATUSES or status >= 500:
@@ -57,7 +63,7 @@ def own_close(connection: Connection) -> Event | None:
 def reaction(connection: Connection, profile: Profile) -> Reaction | None:
     """The reaction that a connection's end calls for; None: it has not ended, or the spec leaves it open."""
     if connection.response is not None and connection.response["status"] != 101:
-        return http_reaction(connection.response["status"])
+        return http_reaction(connection)
     if (close := server_close(connection)) is not None:
         return close_reaction(close.get("code"), profile)
     if connection.close_sent is not None and connection.close_sent.get("code") in _OWN_FINDINGS:
@@ -75,7 +81,8 @@ def describe_end(connection: Connection) -> str:
     if connection.refused:
         return "was refused"
     if connection.response is not None and connection.response["status"] != 101:
-        return f"was answered HTTP {connection.response['status']}"
+        to = connection.response.get("to")
+        return f"was answered HTTP {connection.response['status']}" + (f" to {to}" if to else "")
     if (close := server_close(connection)) is not None:
         code, reason = close.get("code"), close.get("reason")
         return f"got Close {'without a code' if code is None else code}" + (f" {reason!r}" if reason else "")

@@ -33,6 +33,8 @@ LARGE = 64 * 1024
 _OWN_FINDINGS = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 """Codes of a client's own Close that say something else than that the link is dead."""
 _HEARTBEATS = frozenset({"ping", "pong"})
+_USE = ("message", "subscribe", "unsubscribe", "text", "binary")
+"""Frames by which a client relies on a link."""
 NONE_DECLARED = "the profile declares no heartbeat (heartbeat.interval is none)"
 FIGURES = ("heartbeat.interval", "heartbeat.deadline")
 
@@ -658,11 +660,65 @@ def _longest_quiet(connection: Connection, start: float, stop: float) -> float:
     return max(b - a for a, b in zip([start, *busy], [*busy, stop], strict=True))
 
 
+# --- HEARTBEAT-09 ---------------------------------------------------------------------------------------------
+
+
 @check(
     "HEARTBEAT-09",
-    "After a jump of the clock (suspend, SIGSTOP) the client tests the link before it uses it.",
+    "After a jump of the clock (suspend, SIGSTOP) the client tests the link at once, and before it uses it.",
+    figures=("heartbeat.interval",),
     level="SHOULD",
 )
 def tests_the_link_after_a_jump(story: Story, profile: Profile) -> Finding:
-    """No fault makes a clock jump, so there is nothing to judge yet."""
-    return inconclusive("not provoked: it takes a jump of the clock, and there is no fault for that")
+    """On waking a ping goes out first, and nothing of the application's before it is answered."""
+    interval = profile.heartbeat.interval
+    if interval is None:
+        return unsupported(NONE_DECLARED)
+    findings = [
+        _awake(story, client, connection, fault, interval)
+        for fault in story.injected("suspend")
+        for client, connection in _each(story)
+        if client.name == fault.event.client
+    ]
+    return worst(
+        findings,
+        otherwise=inconclusive(
+            "not provoked: no client slept on a ready connection; suspend(pid) it for longer than the interval of "
+            f"{interval:.3f} s"
+        ),
+    )
+
+
+def _awake(story: Story, client: Client, connection: Connection, fault: Fault, interval: float) -> Finding | None:
+    record, woke, ready = story.record, fault.end, connection.ready
+    if woke >= record.until or ready is None or ready >= fault.start or not connection.alive_at(fault.start):
+        return None
+    which = f"connection {connection.number}, {woke - fault.start:.3f} s asleep"
+    if woke - fault.start <= interval:
+        return inconclusive(f"{which}: a sleep within the interval of {interval:.3f} s need not be noticed")
+    if stopped(story, connection) <= woke:
+        return None  # it was ended meanwhile: there was no link left to test
+    used = next((e for e in connection.seen(*_USE, way="up") if e.at >= woke), None)
+    reacted = first_reaction(client, connection, woke)
+    if reacted is not None and (used is None or reacted <= used.at):
+        return passed(f"{which}: given up {reacted - woke:.3f} s after waking, and not used again")
+    ping = next((p for p in connection.pings if p.at >= woke), None)
+    answer = proof(connection, ping) if ping is not None else None
+    if used is not None and (answer is None or used.at < answer):
+        tested = "no ping was sent" if ping is None or used.at < ping.at else "its ping was not answered yet"
+        return failed(f"{which}: it sent a {used.kind} {used.at - woke:.3f} s after waking, when {tested}", at=used.at)
+    match by(record, woke, None if ping is None else ping.at, since=woke):
+        case Timing.BROKEN:
+            when = "no ping" if ping is None else f"its first ping only {ping.at - woke:.3f} s"
+            return failed(f"{which}: {when} after waking; expected one at once", at=woke)
+        case Timing.DOUBTFUL:
+            return inconclusive(
+                f"{which}: no ping at once, but the record ends, or {late_by(record, woke, woke + 1.0)}"
+            )
+    if used is None:
+        return inconclusive(f"{which}: it tested the link, and sent nothing after it; let it have something to send")
+    assert ping is not None
+    return passed(
+        f"{which}: a ping {ping.at - woke:.3f} s after waking, and a {used.kind} only once it was answered",
+        ping_s=ping.at - woke,
+    )

@@ -67,6 +67,19 @@ class Connection:
         return self.first("response")
 
     @cached_property
+    def host(self) -> str | None:
+        """The host that the client asked for."""
+        handshake = self.first("handshake", way="up")
+        return handshake.get("host") if handshake is not None else None
+
+    @cached_property
+    def redirect(self) -> Literal["", "own", "foreign"]:
+        """Whether the upgrade was answered with a redirect, within the same host or to another."""
+        if self.response is None or not 300 <= self.response["status"] < 400:
+            return ""
+        return "own" if self.response.get("to") in (None, self.host) else "foreign"
+
+    @cached_property
     def opened(self) -> float | None:
         """When the 101 reached the client."""
         return self.response.at if self.response is not None and self.response["status"] == 101 else None

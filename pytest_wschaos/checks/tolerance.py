@@ -48,5 +48,7 @@ def not_before(
 
 
 def late_by(record: Record, start: float, end: float) -> str:
-    """The words for a verdict that the harness spoilt."""
+    """The words for a verdict that the harness spoilt, or a client's own sleep."""
+    if any(e.kind == "fault" and e.get("fault") == "suspend" and e.at <= end for e in record.events):
+        return f"the client, or the harness, stood still for {record.lag(start, end):.3f} s"
     return f"the harness was {record.lag(start, end) * 1000:.0f} ms late"

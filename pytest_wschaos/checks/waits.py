@@ -15,10 +15,10 @@ from .ending import FINAL, asked, own_close, reaction
 from .story import Client, Connection, unseen_attempts
 from .tolerance import GRACE, STAMP_DELAY
 
-Cause = Literal["backoff", "asked", "final", "provider", "overlap", "unseen"]
-"""Why a client waited, or did not: ``backoff``; the application ``asked`` for the attempt; the end before was
-``final`` by the profile; the token ``provider`` failed in between; the connections ``overlap``; attempts in
-between may have been ``unseen``, because they were refused."""
+Cause = Literal["backoff", "asked", "redirect", "final", "provider", "overlap", "unseen"]
+"""Why a client waited, or did not: ``backoff``; the application ``asked`` for the attempt; it may have followed a
+``redirect``; the end before was ``final`` by the profile; the token ``provider`` failed in between; the connections
+``overlap``; attempts in between may have been ``unseen``, because they were refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,8 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
             cause = "overlap"
         elif _asked(client, before, after) or _started_anew(count.right, after.attempt - last - bound, profile):
             cause = "asked"
+        elif before.redirect == "own":
+            cause = "redirect"
         elif reaction(before, profile) in FINAL:
             cause = "final"
         elif lost:
@@ -130,7 +132,7 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
             count.more(lost)
         elif any(start <= after.attempt and end >= first for start, end in unseen):
             cause = "unseen"
-        if cause in ("overlap", "final", "unseen"):
+        if cause in ("overlap", "redirect", "final", "unseen"):
             count.unsure = True
         extra = 1 if _later(before, profile) else 0
         step = count.right + extra

@@ -35,20 +35,27 @@ _silent.setLevel(logging.CRITICAL + 1)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reject:
-    """Upgrades are answered with an HTTP status; ``retry_after`` (seconds) goes into the header of that name.
+    """Upgrades are answered with an HTTP status; ``retry_after`` (seconds) goes into the header of that name, and
+    ``location`` (a URL) into that of a redirect.
 
     Raises:
-        ValueError: the status is none that ends a handshake, or the time is negative.
+        ValueError: the status is none that ends a handshake, the time is negative, or the location cannot be.
     """
 
     status: int
     retry_after: float | None = None
+    location: str | None = None
 
     def __post_init__(self) -> None:
         if self.status < 200 or self.status not in set(HTTPStatus):
             raise ValueError(f"status = {self.status!r}: must be an HTTP status from 200 to 511")
         if self.retry_after is not None and not (self.retry_after >= 0 and math.isfinite(self.retry_after)):
             raise ValueError(f"retry_after = {self.retry_after!r}: must be 0 s or more")
+        if self.location is not None:
+            if not 300 <= self.status < 400:
+                raise ValueError(f"location goes with a redirect (status 300 to 399), not with {self.status}")
+            if not self.location.isascii() or not self.location.isprintable() or " " in self.location:
+                raise ValueError(f"location = {self.location!r}: must be a URL")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -360,7 +367,10 @@ class HandlerServer:
 
     def _hook(self, connection: ServerConnection, request: Request) -> Response | None:
         if (fault := self.faults.reject) is not None and is_upgrade(request):
-            return respond(connection, fault.status, "rejected by a fault", fault.retry_after)
+            response = respond(connection, fault.status, "rejected by a fault", fault.retry_after)
+            if fault.location is not None:
+                response.headers["Location"] = fault.location
+            return response
         return None if self._process_request is None else self._process_request(connection, request)
 
     def _select_subprotocol(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:

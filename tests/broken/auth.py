@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.reference.close_policy import End
 from pytest_wschaos.reference.credentials import TokenSource, fetch, url_with_token
 from pytest_wschaos.reference.link import Link
 from pytest_wschaos.reference.protocol import Frame
@@ -106,3 +107,20 @@ class TokenInTheErrorText(ReferenceClient):
             on_event(event)
 
         super().__init__(url, on_event=told, **options)
+
+
+@broken(
+    "HTTP clients that follow every redirect as they were told",
+    fails={
+        "AUTH-08": "it takes its token along to another origin",
+        "CLOSE-05": "such a redirect stops a client",
+        "RECONNECT-09": "it tells of an attempt at each hop, and only of the last one's end",
+    },
+)
+class FollowsRedirects(ReferenceClient):
+    async def _connect(self) -> End:
+        end = await super()._connect()
+        if end.status == 302:  # the end does not say where to: that is known here
+            self._url = self._url.replace("127.0.0.1", "localhost")
+            end = await super()._connect()
+        return end

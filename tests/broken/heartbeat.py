@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         "HEARTBEAT-02": "so nothing tells it that the link is dead, and it keeps it for ever",
         "HEARTBEAT-07": "only the end of TCP could tell it, and a proxy that acknowledges everything hides that",
     },
+    bends={"HEARTBEAT-09": "nor does it test the link after a sleep"},
 )
 class NoHeartbeat(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -159,3 +160,21 @@ class _ChattyLink(Link):
 )
 class PingsMultiply(ReferenceClient):
     link_type = _ChattyLink
+
+
+class _SleepyHeartbeat(Heartbeat):
+    def jumped(self, now: float) -> bool:
+        return False
+
+
+class _SleepyLink(Link):
+    heartbeat_type = _SleepyHeartbeat
+
+
+@broken(
+    "robtaussig/react-use-websocket#269, socketio/socket.io#5135: after a sleep it sends into an expired connection",
+    fails={},
+    bends={"HEARTBEAT-09": "it does not notice that it slept"},
+)
+class SendsAfterSleep(ReferenceClient):
+    link_type = _SleepyLink

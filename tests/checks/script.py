@@ -74,10 +74,10 @@ class Script:
         """The end of TCP at the client's side: ``by`` peer is the client itself."""
         return self.event(at, "end", by=by, how=how, **options)
 
-    def fault(self, at: float, name: str, until: float | None = None, **detail: Any) -> Script:
+    def fault(self, at: float, name: str, until: float | None = None, *, client: str = "", **detail: Any) -> Script:
         """A fault, removed at ``until`` (None: never)."""
         self._faults += 1
-        self.event(at, "fault", "proxy", client="", fault=name, id=self._faults, **detail)
+        self.event(at, "fault", "proxy", client=client, fault=name, id=self._faults, **detail)
         if until is not None:
             self.event(until, "healed", "proxy", client="", fault=name, id=self._faults)
         return self

@@ -449,11 +449,15 @@ class TestSecret:
 class TestRedirect:
     """AUTH-08"""
 
-    def redirected(self) -> Script:
+    @staticmethod
+    def handshake(s: Script, at: float, host: str, *, client: str | None = None, fingerprint: str = "f1") -> None:
+        s.attempt(at, client=client)
+        s.event(at, "handshake", client=client, way="up", path="/ws", host=host, mode="header", fingerprint=fingerprint)
+
+    def redirected(self, to: str | None = "elsewhere:1") -> Script:
         s = Script()
-        s.attempt(0.0)
-        s.event(0.0, "handshake", way="up", path="/ws", mode="header", fingerprint="f1")
-        s.event(0.0, "response", way="down", status=302)
+        self.handshake(s, 0.0, "here:1")
+        s.event(0.0, "response", way="down", status=302, to=to)
         s.end(0.0)
         return s
 
@@ -461,14 +465,26 @@ class TestRedirect:
         assert verdict("AUTH-08", self.redirected().record(100), mode="header").outcome is PASS
         assert verdict("AUTH-08", self.redirected().record(9), mode="header").outcome is INCONCLUSIVE
 
-    def test_followed_with_the_token(self) -> None:
+    @pytest.mark.parametrize("client", [None, "another listener"])
+    def test_followed_with_the_token(self, client: str | None) -> None:
         s = self.redirected()
-        s.attempt(1.0)
-        s.event(1.0, "handshake", way="up", path="/elsewhere", mode="header", fingerprint="f1")
-        assert verdict("AUTH-08", s.record(100), mode="header").outcome is FAIL
+        self.handshake(s, 1.0, "elsewhere:1", client=client)
+        found = verdict("AUTH-08", s.record(100), mode="header")
+        assert found.outcome is FAIL
+        assert found.seen == "connection 1 was redirected to elsewhere:1; connection 2 presented its token there"
+
+    def test_somebody_else_is_there_with_another_token(self) -> None:
+        s = self.redirected()
+        self.handshake(s, 1.0, "elsewhere:1", client="another listener", fingerprint="f2")
+        assert verdict("AUTH-08", s.record(100), mode="header").outcome is PASS
 
     def test_the_same_address_again(self) -> None:
         s = self.redirected()
-        s.attempt(1.0)
-        s.event(1.0, "handshake", way="up", path="/ws", mode="header", fingerprint="f1")
-        assert verdict("AUTH-08", s.record(100), mode="header").outcome is INCONCLUSIVE
+        self.handshake(s, 1.0, "here:1")
+        assert verdict("AUTH-08", s.record(2), mode="header").outcome is PASS
+
+    @pytest.mark.parametrize("to", [None, "here:1"])
+    def test_a_redirect_within_the_origin_may_be_followed(self, to: str | None) -> None:
+        s = self.redirected(to)
+        self.handshake(s, 1.0, "here:1")
+        assert verdict("AUTH-08", s.record(100), mode="header").seen.startswith("not provoked")

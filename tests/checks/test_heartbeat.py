@@ -595,3 +595,56 @@ class TestLeftovers:
 
 def test_a_clock_cannot_be_made_to_jump() -> None:
     assert verdict("HEARTBEAT-09", detected().record(300)).outcome is INCONCLUSIVE
+
+
+class TestSleep:
+    """HEARTBEAT-09"""
+
+    def asleep(self, until: float = 165.0, client: str = "c") -> Script:
+        """A client that sleeps from 100 s on."""
+        s = Script()
+        s.opened(0.0)
+        s.pings(30.0, 91.0)
+        s.fault(100.0, "suspend", until=until, client=client, pid=1)
+        return s
+
+    def verdict(self, s: Script, until: float = 200.0) -> Verdict:
+        return verdict("HEARTBEAT-09", s.record(until))
+
+    def test_it_tests_the_link_before_it_uses_it(self) -> None:
+        s = self.asleep().ping(165.01, answered=0.5)
+        assert self.verdict(s).outcome is INCONCLUSIVE  # whether it would have waited is not known
+        s.frame(165.6, "up", "message", id=1)
+        found = self.verdict(s)
+        assert found.outcome is PASS
+        assert "a ping 0.010 s after waking, and a message only once it was answered" in found.seen
+
+    def test_it_uses_the_link_untested(self) -> None:
+        s = self.asleep().frame(165.01, "up", "message", id=1).ping(165.02)
+        found = self.verdict(s)
+        assert found.outcome is Outcome.NON_STRICT
+        assert "it sent a message 0.010 s after waking, when no ping was sent" in found.seen
+
+    def test_it_does_not_wait_for_the_answer(self) -> None:
+        s = self.asleep().ping(165.01, answered=0.5).frame(165.02, "up", "message", id=1)
+        assert "when its ping was not answered yet" in self.verdict(s).seen
+
+    def test_it_tests_the_link_only_at_its_usual_time(self) -> None:
+        s = self.asleep().ping(180.0)
+        found = self.verdict(s)
+        assert found.outcome is Outcome.NON_STRICT
+        assert "its first ping only 15.000 s after waking" in found.seen
+        assert self.verdict(self.asleep().lag(180.0, 14.0).ping(180.0)).outcome is INCONCLUSIVE
+
+    def test_it_gives_the_link_up(self) -> None:
+        s = self.asleep().end(165.2, by="peer")
+        s.opened(167.0)
+        s.frame(168.0, "up", "message", id=1)
+        assert self.verdict(s).outcome is PASS
+
+    def test_nothing_to_judge(self) -> None:
+        assert "need not be noticed" in self.verdict(self.asleep(until=120.0)).seen
+        assert self.verdict(self.asleep(), until=160.0).seen.startswith("not provoked")  # it still sleeps
+        assert self.verdict(self.asleep().end(150.0)).seen.startswith("not provoked")  # ended meanwhile
+        assert "the record ends" in self.verdict(self.asleep(), until=165.01).seen
+        assert self.verdict(self.asleep(client="another")).seen.startswith("not provoked")
