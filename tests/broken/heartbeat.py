@@ -102,6 +102,7 @@ class _LateLink(Link):
         "HEARTBEAT-01": "no ping within an interval of ready",
         "HEARTBEAT-02": "from the death to its end the link lasts two intervals and a deadline",
     },
+    bends={"HEARTBEAT-09": "where it sleeps before its first ping, nothing is overdue when it wakes"},
 )
 class FirstPingTooLate(ReferenceClient):
     link_type = _LateLink
