@@ -73,6 +73,21 @@ class LoopThread:
 
         return self.run(call())
 
+    def finish(self, coroutine: Coroutine[Any, Any, None], timeout: float = CALL_TIMEOUT) -> None:
+        """Run something to its end.
+
+        Raises:
+            LoopStuck: it did not end in time.
+        """
+        self.run(coroutine, timeout)
+
+    async def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on this loop, and await it on another."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+
+    async def settled(self) -> None:
+        """What :meth:`finish` began has ended."""
+
     def catch_up(self) -> None:
         """Return when the loop has done all that was due by now; at once on its own thread, or when it has ended.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,13 +15,14 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from .background import CANCEL_TIMEOUT, LoopThread
+from .background import CANCEL_TIMEOUT
 from .checks.rule import judge, select
 from .checks.verdict import Outcome, Verdict
 from .client_handle import ClientHandle
 from .cursor import Cursor
 from .dialect import Dialect
 from .faults import CLIENT, ClientFaults, NetworkFaults, PeerFaults
+from .inline import runner
 from .lag import LagMeter
 from .network import ChaosNetwork
 from .peers import Peer, ServerHandle
@@ -55,6 +57,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         profile: the figures of the client under test.
         dialect: reads the protocol's messages; None: frames only.
         seed: where the faults' randomness comes from.
+        repeat: the command that repeats the test.
+        loop: a virtual loop to run on; by default the one that is running, in real time a thread of its own.
 
     Raises:
         UpstreamError: nothing listens there.
@@ -68,6 +72,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         dialect: Dialect | None = None,
         seed: int = 0,
         repeat: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.profile = load_profile(profile)
         self.seed = seed
@@ -78,8 +83,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         self._listeners: dict[str, str] = {}
         self._started = ExitStack()
         """What has to be ended, in the order in which it was started; all of it is, whatever fails."""
-        self._thread = LoopThread()
-        self._started.callback(self._thread.stop)
+        self._runner = runner(loop)
+        self._started.callback(self._runner.stop)
         try:
             self._start()
         except BaseException:
@@ -87,22 +92,22 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
             raise
 
     def _start(self) -> None:
-        self._thread.run(_require_listener(self._address))
+        _require_listener(self._runner.loop, self._address)
         self._open()
 
     def _open(self) -> None:
-        loop = self._thread.loop
+        loop = self._runner.loop
         self.timeline = Timeline(
             loop.time,
             seed=self.seed,
         )
         self._cursor = Cursor(self.timeline)
         recorder = Recorder(self.timeline, self.dialect)
-        self._network = ChaosNetwork(self._thread, self.timeline, recorder, self._address, seed=self.seed)
+        self._network = ChaosNetwork(self._runner, self.timeline, recorder, self._address, seed=self.seed)
         self._started.callback(self._network.stop)
         meter = LagMeter(loop, self.timeline)
-        self._thread.call(meter.start)
-        self._started.callback(self._thread.call, meter.stop)
+        self._runner.call(meter.start)
+        self._started.callback(self._runner.call, meter.stop)
         self._listeners[CLIENT] = self._network.listen(CLIENT)
 
     def stop(self) -> None:
@@ -111,6 +116,13 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     def __enter__(self) -> Self:
         return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+        await self._runner.settled()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -211,7 +223,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
     def freeze(self) -> Record:
         """The timeline up to now, to be judged or saved."""
         # Without its last delay on record, a loop that is behind would look like a client that is.
-        self._thread.catch_up()
+        self._runner.catch_up()
         return self.timeline.freeze()
 
     def check(self, *rules: str, profile: Profile | str | None = None) -> list[Verdict]:
@@ -250,6 +262,7 @@ class Chaos(ChaosProxy):
         profile: the figures of the client under test, and of the reference server.
         dialect: reads the messages; None: frames only.
         seed: where all randomness comes from, tokens included.
+        repeat, loop: as for :class:`ChaosProxy`.
     """
 
     def __init__(
@@ -259,24 +272,25 @@ class Chaos(ChaosProxy):
         dialect: Dialect | None = REFERENCE,
         seed: int = 0,
         repeat: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._handler: HandlerServer | None = None
-        super().__init__("127.0.0.1:0/ws", profile=profile, dialect=dialect, seed=seed, repeat=repeat)
+        super().__init__("127.0.0.1:0/ws", profile=profile, dialect=dialect, seed=seed, repeat=repeat, loop=loop)
 
     def _start(self) -> None:
         self._reference = ReferenceServer(
             profile=self.profile, seed=random.Random(f"server/{self.seed}").getrandbits(64)
         )
-        self._thread.run(self._reference.start())
+        self._runner.run(self._reference.start())
         self._started.callback(self._stop_server, self._reference)
         self._address = f"127.0.0.1:{self._reference.port}"
-        self.server = ServerHandle(self._reference, self._thread)
+        self.server = ServerHandle(self._reference, self._runner)
         self._token = self.server.issue_token()
         self._peer = Peer(self._reference)
         self._open()
 
     def _stop_server(self, server: ReferenceServer | HandlerServer) -> None:
-        self._thread.run(server.stop(grace=0), CANCEL_TIMEOUT)
+        self._runner.finish(server.stop(grace=0), CANCEL_TIMEOUT)
 
     @property
     def echo_url(self) -> str:
@@ -319,7 +333,7 @@ class Chaos(ChaosProxy):
                 told(event)
 
         return ClientHandle(
-            self._thread,
+            self._runner,
             kind(self.url_for(name), **settings, on_event=on_event),
             lambda topic, data, ref: self.sent(data, topic=topic, ref=ref, client=name),
             lambda what: self.timeline.record(f"app.{what}", "app", client=name),
@@ -340,7 +354,7 @@ class Chaos(ChaosProxy):
         server = HandlerServer(
             handler, dialect=self.dialect, subprotocols=subprotocols, close_timeout=self.profile.close.timeout
         )
-        self._thread.run(server.start())
+        self._runner.run(server.start())
         self._started.callback(self._stop_server, server)
         self._handler = server
         self._peer = Peer(server)
@@ -386,17 +400,19 @@ def _split(upstream: str) -> tuple[str, str, str, str]:
     return url.scheme, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", url.path or "/", url.query
 
 
-async def _require_listener(address: str) -> None:
-    host, _, port = address.rpartition(":")
+def _require_listener(loop: asyncio.AbstractEventLoop, address: str) -> None:
+    name, _, port = address.rpartition(":")
+    host, network = name.strip("[]"), getattr(loop, "network", None)
     try:
-        async with asyncio.timeout(UPSTREAM_TIMEOUT):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except (OSError, TimeoutError) as error:
+        if network is None:
+            socket.create_connection((host, int(port)), UPSTREAM_TIMEOUT).close()
+        elif not network.listens(host, int(port)):
+            raise ConnectionRefusedError("connection refused")
+    except OSError as error:
         reason = str(error) or f"no answer within {UPSTREAM_TIMEOUT:g} s"
         raise UpstreamError(
             f"nothing listens on {address} ({reason}): start the server before asking for a proxy in front of it"
         ) from None
-    writer.close()
 
 
 def load_profile(value: Profile | str | Path | None, folder: Path = Path()) -> Profile:

@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .background import LoopThread
 from .engine.connection import How
 from .engine.engine import Engine
 from .engine.errors import NotFound
 from .engine.proxy import Proxy
 from .faults import Direction, Fault
+from .inline import Runner
 from .recorder import Recorder
 from .timeline import Timeline
 
@@ -60,8 +60,8 @@ class ChaosNetwork:
         seed: where the engine's randomness comes from.
     """
 
-    def __init__(self, thread: LoopThread, timeline: Timeline, recorder: Recorder, upstream: str, *, seed: int) -> None:
-        self._thread = thread
+    def __init__(self, runner: Runner, timeline: Timeline, recorder: Recorder, upstream: str, *, seed: int) -> None:
+        self._runner = runner
         self._timeline = timeline
         self._upstream = upstream
         self._engine = Engine(seed=seed, observer=recorder)
@@ -76,7 +76,7 @@ class ChaosNetwork:
         Raises:
             EngineError: there is a listener of that name.
         """
-        return self._thread.run(self._listen(name))
+        return self._runner.run(self._listen(name))
 
     async def _listen(self, name: str) -> str:
         proxy = await self._engine.create(name, "127.0.0.1:0", self._upstream)
@@ -94,7 +94,7 @@ class ChaosNetwork:
             for proxy in self._engine.proxies.values():
                 proxy.upstream = upstream
 
-        self._thread.call(change)
+        self._runner.call(change)
 
     def serve_api(self) -> int:
         """Serve Toxiproxy's HTTP API for the engine; returns the port on 127.0.0.1."""
@@ -105,7 +105,7 @@ class ChaosNetwork:
             self._api = self._api or Api(self._engine)
             return await self._api.start()
 
-        return self._thread.run(start())
+        return self._runner.run(start())
 
     def stop(self) -> None:
         """Let go of every socket, at once."""
@@ -115,7 +115,7 @@ class ChaosNetwork:
                 await self._api.stop()
             self._engine.stop()
 
-        self._thread.run(stop())
+        self._runner.run(stop())
 
     def inject(
         self,
@@ -138,11 +138,11 @@ class ChaosNetwork:
             self._timeline.record("healed", "proxy", fault=name, id=id)
 
         def remove() -> None:
-            if not self._thread.stopped:  # a fault that outlives its test has nothing left to heal
-                self._thread.run(end())
+            if not self._runner.stopped:  # a fault that outlives its test has nothing left to heal
+                self._runner.run(end())
 
         fault = Fault(name, id, remove)
-        self._thread.call(begin)
+        self._runner.call(begin)
         return fault
 
     def toxic(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .background import LoopThread
+from .inline import Runner
 from .reference.conversation import Received
 from .reference.peer import CloseOnAccept, HandlerServer, MutePongs, PeerFault, Reject, check_close
 from .reference.server import ConnectionInfo, ReferenceServer
@@ -66,9 +66,9 @@ class Peer:
 class ServerHandle:
     """The reference server of a test; every method may be called from any thread, and returns when it is done."""
 
-    def __init__(self, server: ReferenceServer, thread: LoopThread) -> None:
+    def __init__(self, server: ReferenceServer, runner: Runner) -> None:
         self._server = server
-        self._thread = thread
+        self._runner = runner
 
     @property
     def url(self) -> str:
@@ -88,37 +88,37 @@ class ServerHandle:
     @property
     def received(self) -> list[Received]:
         """What applications have published, once each, in order."""
-        return self._thread.call(lambda: list(self._server.received))
+        return self._runner.call(lambda: list(self._server.received))
 
     @property
     def connections(self) -> list[ConnectionInfo]:
         """The connections that are open."""
-        return self._thread.call(lambda: list(self._server.connections))
+        return self._runner.call(lambda: list(self._server.connections))
 
     def publish(self, topic: str, data: Any) -> None:
         """Send data to every subscriber of a topic."""
-        self._thread.call(self._server.publish, topic, data)
+        self._runner.call(self._server.publish, topic, data)
 
     def issue_token(self) -> str:
         """A new token that the server accepts."""
-        return self._thread.call(self._server.tokens.issue)
+        return self._runner.call(self._server.tokens.issue)
 
     def expire(self, token: str) -> None:
         """Let a token have run out: Close 4401 at its next use."""
-        self._thread.call(self._server.tokens.expire, token)
+        self._runner.call(self._server.tokens.expire, token)
 
     def revoke(self, token: str) -> None:
         """Withdraw a token: it authenticates nobody and resumes no session any more."""
-        self._thread.call(self._server.tokens.revoke, token)
+        self._runner.call(self._server.tokens.revoke, token)
 
     def drop_sessions(self) -> None:
         """Forget every session: the next resume is answered with Close 4410."""
-        self._thread.call(self._server.drop_sessions)
+        self._runner.call(self._server.drop_sessions)
 
     def refuse_topic(self, topic: str) -> None:
         """Refuse every message on a topic from now on: ``ack`` not ok."""
-        self._thread.call(self._server.refuse_topic, topic)
+        self._runner.call(self._server.refuse_topic, topic)
 
     def new_epoch(self) -> None:
         """Start the streams of all sessions anew: the next resume is not a recovery."""
-        self._thread.call(self._server.new_epoch)
+        self._runner.call(self._server.new_epoch)

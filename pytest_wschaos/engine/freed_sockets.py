@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 
-from .refusals import Expected
+from .refusals import Expected, Reservation, reserve
 
 NETLINK_SOCK_DIAG = 4
 DESTROYED_TCP4 = 1 << 0  # the groups are counted from 1 and given as bits
@@ -85,6 +85,10 @@ class FreedSockets:
         except (OSError, AttributeError):
             return False
         return True
+
+    def reserve(self, host: str, port: int) -> Reservation | None:
+        """Keep a port without listening on it."""
+        return reserve(host, port)
 
     def expect(self, port: int, expected: Expected) -> None:
         """From now on tell of each attempt on ``port``."""

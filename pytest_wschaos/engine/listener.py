@@ -15,7 +15,9 @@ def close(server: asyncio.Server) -> None:
     """
     loop = server.get_loop()
     for sock in server.sockets:
-        with contextlib.suppress(OSError, NotImplementedError):  # where it cannot be done, refusing waits for the turn
+        # Where these cannot be done, refusing waits for the turn.
+        with contextlib.suppress(OSError, NotImplementedError):
             loop.remove_reader(sock.fileno())
+        with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
     loop.call_soon(server.close)

@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-from .refusals import Expected
+from .refusals import Expected, Reservation, reserve
 
 ETH_P_ALL = 0x0003
 SOL_PACKET = 263
@@ -60,6 +60,10 @@ class Packets:
         except (OSError, AttributeError):
             return False
         return True
+
+    def reserve(self, host: str, port: int) -> Reservation | None:
+        """Keep a port without listening on it."""
+        return reserve(host, port)
 
     def expect(self, port: int, expected: Expected) -> None:
         """From now on tell of each attempt on ``port``."""

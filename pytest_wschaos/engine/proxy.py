@@ -15,7 +15,7 @@ from .chain import Chain
 from .connection import Connection, How, Pipe, reset
 from .errors import BadRequest, CannotListen, Exists, NotFound
 from .observer import SILENT, Observer
-from .refusals import Refusals
+from .refusals import Refusals, Reservation
 from .stage import Attributes, Stage
 from .toxics import TOXICS
 from .toxics.reset_peer import ResetPeer
@@ -116,7 +116,7 @@ class Proxy:
         self._accepted = 0
         self._resetting = False
         self._refused_port: int | None = None
-        self._reserved: socket.socket | None = None
+        self._reserved: Reservation | None = None
 
     @property
     def enabled(self) -> bool:
@@ -211,7 +211,7 @@ class Proxy:
         self._refused_port = self.address[1]
         self._refusals.expect(self._refused_port, self)
         self.stop(how)
-        self._reserved = _reserve(*self.address)
+        self._reserved = self._refusals.reserve(*self.address)
 
     def refused(self, at: float, late: float) -> None:
         """The kernel refused a client."""
@@ -401,18 +401,6 @@ class Proxy:
 
     def _forget(self, connection: Connection) -> None:
         self.connections.pop(connection, None)
-
-
-def _reserve(host: str, port: int) -> socket.socket | None:
-    """Keep a port without listening on it: connections are refused, and nobody else is given it meanwhile."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # asyncio's listener will share it
-        sock.bind((host, port))
-    except OSError:  # taken in the moment between: starting again will say so
-        sock.close()
-        return None
-    return sock
 
 
 class _Reset(asyncio.Protocol):

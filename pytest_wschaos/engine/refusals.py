@@ -8,13 +8,14 @@ client sees a true "connection refused" with both:
   after the refusal. Needs no privilege; comes within milliseconds, on a busy machine later, and says how late it may
   be.
 
-Where there is neither, :func:`watch` returns None, and the proxy accepts and resets instead: the client then sees a
+A simulated network tells by itself. Where there is none of these, :func:`watch` returns None, and the proxy accepts and resets instead: the client then sees a
 reset.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Protocol
 
 
@@ -28,8 +29,18 @@ class Expected(Protocol):
         """Some attempt, on this port or on another, could not be told."""
 
 
+class Reservation(Protocol):
+    """A port that is kept."""
+
+    def close(self) -> None:
+        """Give it up."""
+
+
 class Refusals(Protocol):
     """Watches ports that refuse. Nothing is listened to while none is expected to."""
+
+    def reserve(self, host: str, port: int) -> Reservation | None:
+        """Keep a port without listening on it: connections are refused, and nobody else is given it meanwhile."""
 
     def expect(self, port: int, expected: Expected) -> None:
         """From now on tell of each attempt on ``port``."""
@@ -41,8 +52,23 @@ class Refusals(Protocol):
         """Watch nothing any more."""
 
 
+def reserve(host: str, port: int) -> Reservation | None:
+    """Keep a port of this machine; None: it was taken in the moment between, and starting again will say so."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # asyncio's listener will share it
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
 def watch(loop: asyncio.AbstractEventLoop) -> Refusals | None:
     """The best way that this machine offers; None: there is none."""
+    if (simulated := getattr(loop, "refusals", None)) is not None:
+        watching: Refusals = simulated()
+        return watching
     from .freed_sockets import FreedSockets
     from .packets import Packets
 

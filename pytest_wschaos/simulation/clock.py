@@ -1,0 +1,129 @@
+"""A clock that stands still while anything is ready to run, and then jumps to the next timer.
+
+:class:`VirtualClock` is the part that both virtual loops share: the time, its guards, and what keeps two runs alike.
+It is mixed into a loop on top of ``asyncio.BaseEventLoop``, whose one place for waiting is ``_selector.select()``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from .determinism import CountedTask, Determinism
+from .errors import Deadlock, Livelock, TimeLimit
+
+TIME_LIMIT = 24 * 3600.0
+"""Virtual seconds that a run may take, unless another limit is given."""
+TURNS = 100_000
+"""Turns of the loop without any time passing, above which it is a livelock."""
+AFTERWARDS = 600.0
+"""Virtual seconds that are granted beyond the limit once it has been told, so that what is open can be closed."""
+COLLECT_EVERY = 50_000
+"""Turns between two collections of garbage: its own schedule depends on what else the process does."""
+
+if TYPE_CHECKING:
+    _Base = asyncio.BaseEventLoop
+else:
+    _Base = object
+
+
+class VirtualClock(_Base):
+    """The time of a loop on which it costs nothing to wait.
+
+    Args:
+        seed: where all randomness of the process comes from while the loop runs.
+        time_limit: virtual seconds after which :class:`TimeLimit` is raised.
+    """
+
+    virtual = True
+    """Whether its time is not the world's."""
+    clock_name = "virtual"
+    _scheduled: list[asyncio.TimerHandle]
+    _ready: Any
+
+    def _start_clock(self, seed: int, time_limit: float) -> None:
+        if not time_limit > 0:
+            raise ValueError(f"time_limit = {time_limit!r}: must be above 0 s")
+        self._now = 0.0
+        self._limit = self._told_limit = time_limit
+        self._turns = 0
+        self._all_turns = 0
+        self.seed = seed
+        self._numbers = itertools.count(1)
+        self._determinism = Determinism(seed, self.time)
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._now
+
+    def next_number(self) -> int:
+        """A number for each thing that needs a hash, in the order in which they are made."""
+        return next(self._numbers)
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """As on any loop, with a task that has the same hash in every run."""
+        if self.get_task_factory() is not None:
+            return super().create_task(coro, **options)
+        self._check_closed()
+        return CountedTask(coro, loop=self, **options)
+
+    def run_forever(self) -> None:
+        """Run until stopped; meanwhile chance and the time of day are the simulation's."""
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            with self._determinism:
+                super().run_forever()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _turn(self) -> None:
+        """Something is ready, so no time passes."""
+        self._turns += 1
+        self._all_turns += 1
+        if self._all_turns % COLLECT_EVERY == 0:
+            gc.collect()
+        if self._turns > TURNS:
+            self._turns = 0
+            raise Livelock(
+                f"the loop turned {TURNS} times at {self._now:.3f} s, and no time passed: something waits for the "
+                f"clock without letting it go on (a loop around sleep(0), or a timer that sets itself anew)\n"
+                + pending(self)
+            )
+
+    def _jump(self) -> None:
+        """Nothing is ready: go to the instant of the next timer."""
+        self._turns = 0
+        if not self._scheduled:
+            raise Deadlock(
+                f"at {self._now:.3f} s nothing is ready and no timer is set: nothing will ever happen again\n"
+                + pending(self)
+            )
+        at = self._scheduled[0].when()
+        if at > self._limit:
+            told, self._limit = self._told_limit, self._now + AFTERWARDS
+            raise TimeLimit(
+                f"{told:g} s of virtual time have passed, which is the limit (time_limit=)\n" + pending(self)
+            )
+        self._now = max(self._now, at)
+
+
+def pending(loop: asyncio.AbstractEventLoop) -> str:
+    """The tasks that wait, each with the line where it does."""
+    tasks = sorted(asyncio.all_tasks(loop), key=hash)
+    if not tasks:
+        return "no task is pending"
+    return "\n".join(["pending tasks:", *(f"  {_waits(task)}" for task in tasks)])
+
+
+def _waits(task: asyncio.Task[Any]) -> str:
+    frames = task.get_stack(limit=None)
+    name = getattr(task.get_coro(), "__qualname__", "?")
+    if not frames:
+        return f"{name}: not begun"
+    # The innermost frame is often a library's; the first one is the task's own.
+    places = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in (frames[0], frames[-1])]
+    return f"{name}: at {' < '.join(dict.fromkeys(reversed(places)))}"

@@ -1,0 +1,87 @@
+"""What makes two runs alike: the sources of disorder that a process has, and a hold on each.
+
+Measured on prototypes (see docs/virtual-time.md): ``random``, ``os.urandom`` (and with it ``secrets`` and ``uuid4``),
+``time.time``, the hash of tasks and that of protocols. The last two order the sets that asyncio and servers keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+EPOCH = 1_700_000_000.0
+"""What ``time.time()`` says at the beginning of a run."""
+
+
+class Determinism:
+    """While it is entered, chance comes from a seed and the time of day from the loop's clock.
+
+    It may be entered many times one after the other; each time goes on where the last one ended.
+    """
+
+    def __init__(self, seed: int, clock: Callable[[], float]) -> None:
+        self._state = random.Random(f"random/{seed}").getstate()
+        self._bytes = random.Random(f"urandom/{seed}").randbytes
+        self._clock = clock
+        self._saved: list[tuple[Any, str, Any]] = []
+        self._outside: Any = None
+
+    def __enter__(self) -> None:
+        self._outside = random.getstate()
+        random.setstate(self._state)
+        self._put(os, "urandom", self._bytes)
+        self._put(random, "_urandom", self._bytes)  # what SystemRandom, and so secrets, reads
+        self._put(time, "time", lambda: EPOCH + self._clock())
+
+    def __exit__(self, *_: object) -> None:
+        while self._saved:
+            setattr(*self._saved.pop())
+        self._state = random.getstate()
+        random.setstate(self._outside)
+
+    def _put(self, module: Any, name: str, value: object) -> None:
+        self._saved.append((module, name, getattr(module, name)))
+        setattr(module, name, value)
+
+
+class CountedTask(asyncio.Task[Any]):
+    """A task whose hash is the number in which its loop made it, and not its place in memory."""
+
+    def __init__(self, coro: Any, *, loop: Any, **options: Any) -> None:
+        self._number: int = loop.next_number()
+        super().__init__(coro, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+_counted: dict[type, type] = {}
+
+
+def counted(protocol: Any, number: int) -> Any:
+    """Give a new protocol a hash by number, so that a set of them has the same order in every run.
+
+    Its class becomes a subclass of the same name. One that has a hash of its own, or lets itself not be changed, is
+    left as it is.
+    """
+    kind = type(protocol)
+    if kind.__hash__ is not object.__hash__ or not hasattr(protocol, "__dict__"):
+        return protocol
+    if kind not in _counted:
+        # It has the same layout, so that an instance may change its class.
+        _counted[kind] = type(kind)(kind.__name__, (kind,), {"__hash__": _by_number, "__slots__": ()})
+    try:
+        protocol.__class__ = _counted[kind]
+    except TypeError:  # the class of an extension
+        return protocol
+    protocol.__dict__["_wschaos_number"] = number
+    return protocol
+
+
+def _by_number(protocol: Any) -> int:
+    number: int = protocol.__dict__["_wschaos_number"]
+    return number

@@ -1,0 +1,122 @@
+"""The hybrid loop: a virtual clock over real loopback sockets. It jumps only when the kernel has nothing to say.
+
+On Linux what is written to a loopback socket can be read at once, so an empty poll means that nothing is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import selectors
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from .clock import TIME_LIMIT, VirtualClock
+
+PATIENCE = 0.05
+"""Real seconds between two looks while a thread works for the loop; no virtual time passes meanwhile."""
+
+
+class _Selector:
+    """Asks the kernel without waiting, and jumps where it has nothing."""
+
+    def __init__(self, loop: HybridLoop, real: selectors.BaseSelector) -> None:
+        self._loop = loop
+        self._real = real
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """What the kernel has; else go to the next timer."""
+        loop, events = self._loop, self._real.select(0)
+        if events or (timeout is not None and timeout <= 0):
+            loop._turn()
+        elif loop.working:
+            return self._real.select(PATIENCE)
+        else:
+            loop._jump()
+        return events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class HybridLoop(VirtualClock, asyncio.SelectorEventLoop):
+    """An event loop with the kernel's own sockets, on which waiting costs nothing.
+
+    Args:
+        seed: where all randomness of the process comes from while the loop runs.
+        time_limit: virtual seconds after which :class:`.TimeLimit` is raised.
+    """
+
+    clock_name = "hybrid"
+
+    def __init__(self, seed: int = 0, time_limit: float = TIME_LIMIT) -> None:
+        real = selectors.DefaultSelector()
+        super().__init__(real)
+        self._selector = _Selector(self, real)
+        self.working = 0
+        """Calls that threads are making for the loop."""
+        self._start_clock(seed, time_limit)
+
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
+        """As on any loop; at an address (which is no name) it never has to wait."""
+        begin = options.pop("start_serving", True)
+        sock = options.pop("sock", None)
+        if sock is None and (family := _family(host)) is not None:
+            sock = _bound(family, host, port)
+        if sock is not None:
+            server = await super().create_server(protocol_factory, sock=sock, start_serving=False, **options)
+        else:
+            server = await super().create_server(protocol_factory, host, port, start_serving=False, **options)
+
+        async def start_serving() -> None:
+            server._start_serving()  # type: ignore[attr-defined]
+
+        server.start_serving = start_serving  # type: ignore[method-assign]  # asyncio's own lets a turn pass
+        if begin:
+            await start_serving()
+        return server
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        """As on any loop; until it is done no virtual time passes."""
+        future = super().run_in_executor(executor, func, *args)
+        self.working += 1
+        future.add_done_callback(self._done)
+        return future
+
+    async def shutdown_default_executor(self, *timeout: Any) -> None:
+        """Let the threads end, in real time."""
+        self.working += 1
+        try:
+            await super().shutdown_default_executor(*timeout)
+        finally:
+            self.working -= 1
+
+    def _done(self, _: object) -> None:
+        self.working -= 1
+
+
+def _family(host: object) -> socket.AddressFamily | None:
+    """The family of an address; None for anything else."""
+    try:
+        version = ipaddress.ip_address(host).version if isinstance(host, str) else None
+    except ValueError:
+        return None
+    return {4: socket.AF_INET, 6: socket.AF_INET6, None: None}[version]
+
+
+def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    """A socket at an address, which does not listen yet.
+
+    Raises:
+        OSError: the address is taken, or is not this machine's.
+    """
+    sock = socket.socket(family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        told = f"error while attempting to bind on address {(host, port)!r}: {(error.strerror or '').lower()}"
+        raise OSError(error.errno, told) from None
+    return sock

@@ -1,0 +1,357 @@
+"""The simulated loop: no selector, no sockets, no threads; time and the network are its own.
+
+Everything in it is deterministic: the same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import threading
+from asyncio import base_events, sslproto
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from .clock import TIME_LIMIT, VirtualClock
+from .determinism import counted
+from .errors import unsupported
+from .network import Network
+from .refusals import Refusals, SimulatedRefusals
+from .sockets import Address, SimulatedSocket
+from .transport import SimulatedTransport
+
+_ATTACH_TAKES_TRANSPORT = len(inspect.signature(base_events.Server._attach).parameters) == 2  # type: ignore[attr-defined]
+"""Since 3.13 a server knows its transports; before, it counted them."""
+
+
+class _Selector:
+    """Where the loop waits: here it jumps."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> tuple[()]:
+        """Nothing comes from outside; return when the next timer is due, which is now."""
+        if timeout is not None and timeout <= 0:
+            self._loop._turn()
+        else:
+            self._loop._jump()
+        return ()
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class _Server(base_events.Server):
+    """asyncio's own server, which needs no turn of the loop to begin."""
+
+    async def start_serving(self) -> None:
+        self._start_serving()  # type: ignore[attr-defined]
+
+
+class SimulatedLoop(VirtualClock, asyncio.BaseEventLoop):
+    """An event loop for which an hour costs nothing but what happens in it.
+
+    Args:
+        seed: where all randomness of the process comes from while the loop runs.
+        time_limit: virtual seconds after which :class:`.TimeLimit` is raised.
+    """
+
+    def __init__(self, seed: int = 0, time_limit: float = TIME_LIMIT) -> None:
+        super().__init__()
+        self._selector = _Selector(self)
+        self._start_clock(seed, time_limit)
+        self.network = Network(self, seed)
+        self._sockets: dict[socket.socket, SimulatedSocket] = {}
+
+    # --- what BaseEventLoop asks of a loop
+
+    def _process_events(self, event_list: Iterable[Any]) -> None:
+        """There are none."""
+
+    def _write_to_self(self) -> None:
+        if self._thread_id not in (None, threading.get_ident()):  # type: ignore[attr-defined]
+            raise unsupported("another thread called the loop, and threads live in real time", "real")
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> asyncio.Transport:
+        transport = SimulatedTransport(self, sock, counted(protocol, self.next_number()), extra, server)
+        transport.begin(waiter)
+        return transport
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: Any = None,
+        server: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        **_: Any,
+    ) -> Any:
+        tls = sslproto.SSLProtocol(
+            self,
+            counted(protocol, self.next_number()),
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        return tls._app_transport  # type: ignore[attr-defined]
+
+    def attach(self, server: Any, transport: asyncio.Transport) -> None:
+        """A server has one connection more."""
+        server._attach(transport) if _ATTACH_TAKES_TRANSPORT else server._attach()
+
+    def detach(self, server: Any, transport: asyncio.Transport) -> None:
+        """A server has one connection less."""
+        server._detach(transport) if _ATTACH_TAKES_TRANSPORT else server._detach()
+
+    def refusals(self) -> Refusals:
+        """Tells of refused attempts: the simulated network knows them."""
+        return SimulatedRefusals(self)
+
+    # --- names
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        """The simulated network's names; no thread is asked."""
+        found = self.network.resolve(host, port, passive=bool(flags & socket.AI_PASSIVE))
+        return [info for address in found if (info := _info(address, family)) is not None]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        """Numbers are not looked up."""
+        return str(sockaddr[0]), str(sockaddr[1])
+
+    # --- connections
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], Any],
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        ssl: Any = None,
+        sock: Any = None,
+        local_addr: Any = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        **_: Any,
+    ) -> Any:
+        """As on any loop, over the simulated network."""
+        if server_hostname is None and ssl:
+            if not host:
+                raise ValueError("You must set server_hostname when using ssl without a host")
+            server_hostname = host
+        if sock is not None:
+            simulated = self._adopted(sock)
+        else:
+            if host is None and port is None:
+                raise ValueError("host and port was not specified and no sock specified")
+            (address,) = self.network.resolve(host, port)
+            simulated = await self.network.connect(address, local_addr)
+        return await self._create_connection_transport(  # type: ignore[attr-defined]
+            simulated,
+            protocol_factory,
+            ssl,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket that a library has made: it stays unconnected, and stands for the simulated one."""
+        (target,) = self.network.resolve(address[0], address[1])
+        simulated = await self.network.connect(target)
+        simulated.adopted = sock
+        self._sockets[sock] = simulated
+
+    def _adopted(self, sock: socket.socket) -> SimulatedSocket:
+        if sock not in self._sockets:
+            raise unsupported("a connection over a socket that is connected for real", "hybrid", "real")
+        return self._sockets.pop(sock)
+
+    async def create_server(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], Any],
+        host: Any = None,
+        port: Any = None,
+        *,
+        sock: Any = None,
+        backlog: int = 100,
+        ssl: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        start_serving: bool = True,
+        **_: Any,
+    ) -> asyncio.Server:
+        """As on any loop, on the simulated network; it never has to wait."""
+        if sock is not None:
+            sockets = [self._listener_like(sock)]
+        else:
+            hosts = [host] if host is None or isinstance(host, str) else list(host)
+            sockets = []
+            for one in hosts:
+                addresses = self.network.resolve(one, port, passive=True)
+                sockets += [self.network.bind(address) for address in addresses]
+        server = _Server(
+            self,
+            sockets,
+            protocol_factory,
+            ssl,
+            backlog,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,  # type: ignore[arg-type]
+        )
+        if start_serving:
+            server._start_serving()  # type: ignore[attr-defined]
+        return server
+
+    def _listener_like(self, sock: socket.socket) -> SimulatedSocket:
+        """A simulated listener at the address of a real socket, which never listens."""
+        simulated = self.network.bind(sock.getsockname()[:2])
+        simulated.adopted = sock
+        return simulated
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], Any],
+        sock: Any,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
+        def accept(connection: SimulatedSocket) -> None:
+            protocol = protocol_factory()
+            extra = {"peername": connection.getpeername()}
+            if sslcontext is None:
+                self._make_socket_transport(connection, protocol, extra=extra, server=server)
+                return
+            waiter = self.create_future()
+            self._make_ssl_transport(
+                connection,
+                protocol,
+                sslcontext,
+                waiter,
+                server_side=True,
+                extra=extra,
+                server=server,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+            waiter.add_done_callback(_looked_at)
+
+        self.network.listen(sock, lambda connection: self.call_soon(accept, connection) and None)
+
+    def _stop_serving(self, sock: Any) -> None:
+        self.network.deafen(sock)
+        sock.close()
+
+    # --- what would need a thread
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        """Call the function here and now: in a thread it would take real time."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There is none."""
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+        """Signals come in real time: none is ever handled here."""
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """None is handled."""
+        return False
+
+    # --- what cannot be simulated
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise unsupported(what, "hybrid", "real")
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        """Needs a descriptor."""
+        self._refuse("a descriptor was to be watched (add_reader), and the simulated network has none")
+
+    def add_writer(self, fd: Any, callback: Any, *args: Any) -> None:
+        """Needs a descriptor."""
+        self._refuse("a descriptor was to be watched (add_writer), and the simulated network has none")
+
+    def remove_reader(self, fd: Any) -> bool:
+        """None is watched."""
+        return False
+
+    def remove_writer(self, fd: Any) -> bool:
+        """None is watched."""
+        return False
+
+    async def sock_recv(self, sock: Any, nbytes: int) -> bytes:
+        """Needs a descriptor."""
+        self._refuse("a socket was to be read (sock_recv), and the simulated network has none")
+
+    async def sock_recv_into(self, sock: Any, buf: Any) -> int:
+        """Needs a descriptor."""
+        self._refuse("a socket was to be read (sock_recv_into), and the simulated network has none")
+
+    async def sock_sendall(self, sock: Any, data: Any) -> None:
+        """Needs a descriptor."""
+        self._refuse("a socket was to be written (sock_sendall), and the simulated network has none")
+
+    async def sock_accept(self, sock: Any) -> Any:
+        """Needs a descriptor."""
+        self._refuse("a socket was to accept (sock_accept), and the simulated network has none")
+
+    async def create_datagram_endpoint(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Datagrams are not simulated."""
+        self._refuse("datagrams (create_datagram_endpoint)")
+
+    async def create_unix_connection(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Sockets of the file system are not simulated."""
+        self._refuse("a Unix socket (create_unix_connection)")
+
+    async def create_unix_server(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Sockets of the file system are not simulated."""
+        self._refuse("a Unix socket (create_unix_server)")
+
+    async def subprocess_exec(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Processes live in real time."""
+        raise unsupported("another process (subprocess_exec), which lives in real time", "real")
+
+    async def subprocess_shell(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Processes live in real time."""
+        raise unsupported("another process (subprocess_shell), which lives in real time", "real")
+
+
+def _looked_at(waiter: asyncio.Future[Any]) -> None:
+    """A TLS handshake that fails is the peer's affair; asyncio logs it in debug mode only."""
+    if not waiter.cancelled():
+        waiter.exception()
+
+
+def _info(address: Address, family: int) -> Any:
+    """An entry of getaddrinfo(); None where the family is another."""
+    own = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    if family not in (0, own):
+        return None
+    shown = (*address, 0, 0) if own == socket.AF_INET6 else address
+    return own, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", shown

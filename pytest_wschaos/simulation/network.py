@@ -1,0 +1,341 @@
+"""The simulated network: hosts by name, listeners, and what lies between them.
+
+network = loop.network
+network.host("server")                               # a name, with an address of its own
+network.link("server", latency=0.05, jitter=0.02)    # both ways, for live connections and new ones
+with network.refuse("server"): ...                   # also unreachable(), unanswered(), partition(), hold()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import random
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from .pipe import Link, Mark, Pipe
+from .sockets import Address, SimulatedSocket
+
+if TYPE_CHECKING:
+    from .loop import SimulatedLoop
+
+FIRST_PORT = 40_000
+"""The first port that is given to who asks for any."""
+SYN_RETRY = 1.0
+"""Seconds until a SYN is repeated, then 2, 4 ...; Linux's tcp_syn_retries of 6 ends it after 127 s."""
+SYN_TIMEOUT = 127.0
+LOCAL = ("127.0.0.1", "::1")
+WILDCARDS = {"0.0.0.0": 4, "::": 6}
+
+Way = Literal["both", "up", "down"]
+Answer = Literal["refuse", "unreachable", "unanswered"]
+
+
+class Connection:
+    """A simulated TCP connection: ``up`` leads from who connected to who accepted."""
+
+    def __init__(self, client: SimulatedSocket, server: SimulatedSocket, up: Pipe, down: Pipe) -> None:
+        self.client, self.server = client, server
+        self.up, self.down = up, down
+        self.live = True
+
+    @property
+    def address(self) -> Address:
+        """Where it leads."""
+        return self.server.getsockname()[:2]  # type: ignore[no-any-return]
+
+    def pipes(self, way: Way = "both") -> list[Pipe]:
+        """Its directions."""
+        return [pipe for name, pipe in (("up", self.up), ("down", self.down)) if way in ("both", name)]
+
+    def reset(self) -> None:
+        """A RST for both sides, from something in between."""
+        for pipe in self.pipes():
+            pipe.queue.clear()
+            pipe.mark(Mark.RST)
+
+    def blackhole(self, way: Way = "both") -> None:
+        """Swallow all that is sent from now on, ends too, and tell nobody."""
+        for pipe in self.pipes(way):
+            pipe.blackhole()
+
+    def hold(self, way: Way = "both") -> None:
+        """Let nothing arrive until :meth:`release`; nothing is lost."""
+        for pipe in self.pipes(way):
+            pipe.hold()
+
+    def release(self, way: Way = "both") -> None:
+        """Let go what was held, at once and in order."""
+        for pipe in self.pipes(way):
+            pipe.release()
+
+
+class Network:
+    """All hosts, listeners and connections of one simulated loop."""
+
+    def __init__(self, loop: SimulatedLoop, seed: int) -> None:
+        self._loop = loop
+        self._random = random.Random(f"network/{seed}")
+        self._hosts: dict[str, str] = {"localhost": LOCAL[0]}
+        self._listeners: dict[Address, Callable[[SimulatedSocket], None]] = {}
+        self._taken: set[Address] = set()
+        self._links: dict[str, tuple[Link, Link]] = {}
+        self._answers: list[tuple[str, int | None, Answer]] = []
+        self._partitioned: list[str] = []
+        self._ports = FIRST_PORT
+        self.connections: dict[Connection, None] = {}
+        """Those of which a side is open, in the order in which they were made."""
+        self.refused: list[Callable[[Address], None]] = []
+        """Told of each attempt that is refused, with the address that was tried."""
+
+    # --- names
+
+    def host(self, name: str) -> str:
+        """The address of a name; a new name is given one."""
+        if name not in self._hosts:
+            number = len(self._hosts)
+            self._hosts[name] = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        return self._hosts[name]
+
+    def resolve(self, host: str | None, port: Any, *, passive: bool = False) -> list[Address]:
+        """The addresses of a host.
+
+        Raises:
+            socket.gaierror: there is no such name.
+        """
+        number = _port(port)
+        if not host:
+            return [("0.0.0.0" if passive else LOCAL[0], number)]
+        host = host.decode() if isinstance(host, bytes) else host
+        try:
+            return [(str(ipaddress.ip_address(host.partition("%")[0])), number)]
+        except ValueError:
+            pass
+        if host not in self._hosts and not passive:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(self.host(host), number)]
+
+    # --- listening
+
+    def bind(self, address: Address) -> SimulatedSocket:
+        """A socket that holds an address, and does not listen yet.
+
+        Raises:
+            OSError: the address is taken.
+        """
+        ip, port = address
+        if port == 0:
+            port = self._next_port(ip)
+        elif any(self._same(other, (ip, port)) for other in self._taken):
+            raise OSError(
+                errno.EADDRINUSE,
+                f"error while attempting to bind on address {(ip, port)!r}: {os.strerror(errno.EADDRINUSE).lower()}",
+            )
+        sock = SimulatedSocket((ip, port))
+        self._taken.add((ip, port))
+        sock.on_close = lambda: self._taken.discard((ip, port))
+        return sock
+
+    def _next_port(self, ip: str) -> int:
+        while any(self._same(other, (ip, self._ports)) for other in self._taken):
+            self._ports += 1
+        self._ports += 1
+        return self._ports - 1
+
+    @staticmethod
+    def _same(one: Address, other: Address) -> bool:
+        wild = one[0] in WILDCARDS or other[0] in WILDCARDS
+        return one[1] == other[1] and (one[0] == other[0] or wild)
+
+    def listen(self, sock: SimulatedSocket, accept: Callable[[SimulatedSocket], None]) -> None:
+        """Accept what comes to a socket's address."""
+        self._listeners[sock.getsockname()[:2]] = accept
+        sock.on_shutdown = lambda: self.deafen(sock)
+
+    def deafen(self, sock: SimulatedSocket) -> None:
+        """Accept nothing more."""
+        self._listeners.pop(sock.getsockname()[:2], None)
+
+    def _listener(self, address: Address) -> Callable[[SimulatedSocket], None] | None:
+        for ip in (address[0], *WILDCARDS):
+            if (ip, address[1]) in self._listeners:
+                return self._listeners[ip, address[1]]
+        return None
+
+    def listens(self, host: str, port: int) -> bool:
+        """Whether somebody accepts at an address."""
+        return self._listener(self.resolve(host, port)[0]) is not None
+
+    # --- connecting
+
+    async def connect(self, address: Address, local: Address | None = None) -> SimulatedSocket:
+        """A connection to an address; returns the client's end.
+
+        Raises:
+            OSError: as the kernel says: refused, no route, timed out.
+        """
+        begun = self._loop.time()
+        up, down = self._link(address[0])
+        await self._pass(begun, address, up.latency)
+        answer = self._answer(address)
+        if answer == "unreachable" or not self._known(address[0]):
+            raise _failed(errno.EHOSTUNREACH, address)
+        accept = self._listener(address) if answer is None else None
+        if accept is None:
+            if self.refused:
+                for told in tuple(self.refused):
+                    told(address)
+            await self._pause(down.latency)
+            raise _failed(errno.ECONNREFUSED, address)
+        client = SimulatedSocket(local or (LOCAL[0], self._next_port(LOCAL[0])), address)
+        server = SimulatedSocket(address, client.getsockname()[:2])
+        self._join(client, server, up, down)
+        accept(server)
+        await self._pause(down.latency)
+        return client
+
+    async def _pass(self, begun: float, address: Address, latency: float) -> None:
+        """Wait until a SYN gets through.
+
+        Raises:
+            TimeoutError: none ever does.
+        """
+        await self._pause(latency)
+        retry = SYN_RETRY
+        at = begun
+        while self._answer(address) == "unanswered" or address[0] in self._partitioned:
+            at += retry
+            retry *= 2
+            if at - begun >= SYN_TIMEOUT:
+                await self._pause(begun + SYN_TIMEOUT - self._loop.time())
+                raise _failed(errno.ETIMEDOUT, address)
+            await self._pause(at + latency - self._loop.time())
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))
+
+    def _join(self, client: SimulatedSocket, server: SimulatedSocket, up: Link, down: Link) -> None:
+        one, other = Pipe(self._loop, up, self._random), Pipe(self._loop, down, self._random)
+        client.out = server.into = one
+        client.into = server.out = other
+        connection = Connection(client, server, one, other)
+        self.connections[connection] = None
+        left = 2
+
+        def closed() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self.connections.pop(connection, None)
+
+        client.on_close = server.on_close = closed
+
+    def _known(self, ip: str) -> bool:
+        return ip in self._hosts.values() or ipaddress.ip_address(ip).is_loopback
+
+    def _answer(self, address: Address) -> Answer | None:
+        for ip, port, answer in reversed(self._answers):
+            if ip == address[0] and port in (None, address[1]):
+                return answer
+        return None
+
+    # --- links and faults
+
+    def _link(self, ip: str) -> tuple[Link, Link]:
+        if ip not in self._links:
+            self._links[ip] = Link(), Link()
+        return self._links[ip]
+
+    def link(self, host: str, way: Way = "both", **figures: Any) -> None:
+        """Change the way to a host (see :class:`Link` for the figures), for live connections and for new ones.
+
+        Raises:
+            ValueError: a figure that there is not, or that cannot be.
+        """
+        known = {field.name for field in fields(Link)}
+        if unknown := set(figures) - known:
+            raise ValueError(f"no figure {', '.join(sorted(unknown))} of a link: there are {', '.join(sorted(known))}")
+        for name, link in zip(("up", "down"), self._link(self._ip(host)), strict=True):
+            if way in ("both", name):
+                checked = replace(link, **figures)
+                for field in known:
+                    setattr(link, field, getattr(checked, field))
+
+    def _ip(self, host: str) -> str:
+        return self.resolve(host, 0)[0][0]
+
+    def to(self, host: str, port: int | None = None) -> Iterator[Connection]:
+        """The open connections to a host."""
+        ip = self._ip(host)
+        return (c for c in list(self.connections) if c.address[0] == ip and port in (None, c.address[1]))
+
+    @contextmanager
+    def _answering(self, host: str, port: int | None, answer: Answer) -> Iterator[None]:
+        entry = (self._ip(host), port, answer)
+        self._answers.append(entry)
+        try:
+            yield
+        finally:
+            self._answers.remove(entry)
+
+    def refuse(self, host: str, port: int | None = None) -> Any:
+        """Refuse new connections, while the block lasts."""
+        return self._answering(host, port, "refuse")
+
+    def unreachable(self, host: str, port: int | None = None) -> Any:
+        """Have no route to a host for new connections, while the block lasts."""
+        return self._answering(host, port, "unreachable")
+
+    def unanswered(self, host: str, port: int | None = None) -> Any:
+        """Leave SYNs unanswered, while the block lasts."""
+        return self._answering(host, port, "unanswered")
+
+    @contextmanager
+    def partition(self, host: str) -> Iterator[None]:
+        """Lose all that goes to and comes from a host, while the block lasts; then TCP repeats it."""
+        ip = self._ip(host)
+        self._partitioned.append(ip)
+        for connection in self.to(host):
+            for pipe in connection.pipes():
+                pipe.lose()
+        try:
+            yield
+        finally:
+            self._partitioned.remove(ip)
+            for connection in self.to(host):
+                for pipe in connection.pipes():
+                    pipe.repair()
+
+    @contextmanager
+    def hold(self, host: str, way: Way = "both") -> Iterator[None]:
+        """Hold all that is on its way to and from a host, while the block lasts; then let it go in order."""
+        held = list(self.to(host))
+        for connection in held:
+            connection.hold(way)
+        try:
+            yield
+        finally:
+            for connection in held:
+                connection.release(way)
+
+
+def _port(port: Any) -> int:
+    if port is None or port == "":
+        return 0
+    try:
+        number = int(port)
+    except ValueError:
+        return socket.getservbyname(port)
+    if not 0 <= number <= 65535:
+        raise OverflowError("port must be 0-65535")
+    return number
+
+
+def _failed(number: int, address: Address) -> OSError:
+    return OSError(number, f"Connect call failed {address}")

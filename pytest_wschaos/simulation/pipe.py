@@ -1,0 +1,214 @@
+"""One direction of a simulated TCP connection: what is on its way, and when it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .transport import SimulatedTransport
+
+CAPACITY = 1024 * 1024
+"""Bytes that may be on their way and not read, unless a link says otherwise. The kernel's buffers hold some MiB."""
+LARGEST_READ = 256 * 1024
+"""Bytes that a transport reads at once, as asyncio's do."""
+FIRST_RETRANSMISSION = 0.2
+"""Seconds until TCP repeats what was lost; twice as long each further time (Linux's smallest timeout)."""
+LONGEST_RETRANSMISSION = 120.0
+
+
+@dataclass
+class Link:
+    """What one direction of a way through the network does to data. It may be changed at any time.
+
+    Attributes:
+        latency: seconds that data takes.
+        jitter: up to so many seconds more, drawn for each write; order is kept.
+        bandwidth: bytes per second; None: no limit.
+        capacity: bytes that may be on their way and not read; above it the sender waits.
+    """
+
+    latency: float = 0.0
+    jitter: float = 0.0
+    bandwidth: float | None = None
+    capacity: int = CAPACITY
+
+    def __post_init__(self) -> None:
+        for name in ("latency", "jitter"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be 0 s or more")
+        if self.bandwidth is not None and not self.bandwidth > 0:
+            raise ValueError(f"bandwidth = {self.bandwidth!r}: must be above 0 bytes per second, or None")
+        if not self.capacity > 0:
+            raise ValueError(f"capacity = {self.capacity!r}: must be above 0 bytes")
+
+
+class Mark(enum.Enum):
+    """What travels behind the data."""
+
+    FIN = "fin"
+    RST = "rst"
+
+
+Item = bytes | Mark
+
+
+class Pipe:
+    """Carries what one transport writes to the other, in order, with one timer."""
+
+    __slots__ = (
+        "_due",
+        "_free_at",
+        "_loop",
+        "_lost_at",
+        "_random",
+        "_timer",
+        "dead",
+        "held",
+        "link",
+        "queue",
+        "room",
+        "source",
+        "target",
+        "used",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, rng: random.Random) -> None:
+        self._loop = loop
+        self.link = link
+        self._random = rng
+        self.source: SimulatedTransport | None = None
+        self.target: SimulatedTransport | None = None
+        self.queue: deque[tuple[float, Item]] = deque()
+        self.used = 0
+        """Bytes that were sent and have not been read."""
+        self.dead = False
+        """Whether all that is sent is swallowed, and nobody is told."""
+        self.held = False
+        """Whether nothing arrives for now."""
+        self._lost_at: float | None = None  # while it is partitioned: when the first thing was lost
+        self._due = 0.0  # nothing overtakes: when the last item arrives
+        self._free_at = 0.0  # when the bandwidth has room again
+        self._timer: asyncio.Handle | None = None
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Take as much as there is room for; returns how many bytes that was."""
+        size = min(len(data), self.link.capacity - self.used)
+        if size > 0:
+            self.used += size
+            self._put(bytes(data[:size]) if size < len(data) or not isinstance(data, bytes) else data, size)
+            return size
+        return 0
+
+    def mark(self, mark: Mark) -> None:
+        """Send an end behind the data."""
+        self._put(mark, 0)
+
+    def _put(self, item: Item, size: int) -> None:
+        if self.dead:
+            return
+        link, now = self.link, self._loop.time()
+        at = now
+        if link.bandwidth is not None:
+            at = self._free_at = max(now, self._free_at) + size / link.bandwidth
+        at += link.latency
+        if link.jitter:
+            at += self._random.uniform(0.0, link.jitter)
+        self._due = at = max(at, self._due)
+        self.queue.append((at, item))
+        if self._timer is None and not self.held:
+            self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        at = self.queue[0][0]
+        self._timer = self._loop.call_soon(self._arrive) if at <= now else self._loop.call_at(at, self._arrive)
+
+    def _arrive(self) -> None:
+        self._timer = None
+        target, queue, now = self.target, self.queue, self._loop.time()
+        assert target is not None
+        while queue and queue[0][0] <= now and not self.held:
+            _, item = queue.popleft()
+            if isinstance(item, Mark):
+                target.marked(item)
+                continue
+            if queue and queue[0][0] <= now and not isinstance(queue[0][1], Mark):
+                item = self._more(item, now)
+            target.arrived(item)
+        if queue and self._timer is None and not self.held:
+            self._arm(now)
+
+    def _more(self, first: bytes, now: float) -> bytes:
+        """What has arrived is read at once, as far as one read goes."""
+        parts, size = [first], len(first)
+        queue = self.queue
+        while queue and queue[0][0] <= now and not isinstance(queue[0][1], Mark) and size < LARGEST_READ:
+            part = queue.popleft()[1]
+            assert isinstance(part, bytes)
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
+
+    def taken(self, size: int) -> None:
+        """The receiver has read so much: there is room for more."""
+        full = self.used >= self.link.capacity
+        self.used -= size
+        if full and self.source is not None:
+            self.source.room()
+
+    # --- faults
+
+    def blackhole(self) -> None:
+        """Swallow all that is on its way, and all that comes."""
+        self.dead = True
+        self.queue.clear()
+        self._stop()
+
+    def hold(self) -> None:
+        """Let nothing arrive until :meth:`release`."""
+        self.held = True
+        self._stop()
+
+    def release(self) -> None:
+        """Let everything go that was held: at once, in order."""
+        self.held = False
+        self._again(self._loop.time())
+
+    def lose(self) -> None:
+        """Lose what is on its way and what comes, until :meth:`repair`: then TCP repeats it at its next try."""
+        self.hold()
+        self._lost_at = self._loop.time() if self.queue else None
+
+    def repair(self) -> None:
+        """Let TCP's next repetition get through."""
+        now = self._loop.time()
+        self.held = False
+        if self.queue:
+            lost = self._lost_at if self._lost_at is not None else self.queue[0][0]
+            self._again(next_try(lost, now))
+        self._lost_at = None
+
+    def _again(self, at: float) -> None:
+        """All that waits arrives at an instant, or later where it is due later."""
+        self.queue = deque((max(at, due), item) for due, item in self.queue)
+        self._due = max(self._due, at)
+        if self.queue and self._timer is None:
+            self._arm(self._loop.time())
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def next_try(lost: float, now: float) -> float:
+    """When TCP repeats for the next time what was lost at an instant."""
+    wait, at = FIRST_RETRANSMISSION, lost
+    while at < now:
+        at += wait
+        wait = min(2 * wait, LONGEST_RETRANSMISSION)
+    return at
