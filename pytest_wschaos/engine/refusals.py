@@ -8,8 +8,8 @@ client sees a true "connection refused" with both:
   after the refusal. Needs no privilege; comes within milliseconds, on a busy machine later, and says how late it may
   be.
 
-A simulated network tells by itself. Where there is none of these, :func:`watch` returns None, and the proxy accepts and resets instead: the client then sees a
-reset.
+A simulated network tells by itself. Where there is none of these, :func:`watch` returns None, and the proxy accepts
+and resets instead: the client then sees a reset.
 """
 
 from __future__ import annotations
