@@ -45,10 +45,13 @@ class Fault:
         self._heal = heal
 
     def remove(self) -> None:
-        """Heal the fault; a second call does nothing."""
+        """Heal the fault; a second call does nothing.
+
+        On the engine's own loop (in a handler of yours) it is healed in the loop's next turn.
+        """
         if self.active:
-            self.active = False
             self._heal()
+            self.active = False
 
     def __enter__(self) -> Self:
         return self

@@ -139,7 +139,7 @@ class ChaosNetwork:
 
         def remove() -> None:
             if not self._thread.stopped:  # a fault that outlives its test has nothing left to heal
-                self._thread.run(end())
+                self._thread.finish(end())
 
         fault = Fault(name, id, remove)
         self._thread.call(begin)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from .dialect import Ack, Credentials, Dialect, Meaning, Message, Ping, Pong, Welcome, kind
-from .engine.frames import Head, Malformed, Opcode, Seen, StreamReader, inflaters
+from .engine.frames import Encrypted, Head, Malformed, Opcode, Seen, StreamReader, inflaters
 from .engine.observer import Place, Way
 from .timeline import Timeline, digest, fingerprint
 
@@ -96,7 +96,9 @@ class ConnectionRecorder:
                     self._seen(item, place, way)
         except Malformed as error:
             reader.frames = False
-            self._record("error", "proxy", way, error=f"not WebSocket, no longer read: {error}")
+            if self._enters(place, way):
+                detail = {"encrypted": True} if isinstance(error, Encrypted) else {}
+                self._record("error", "proxy", way, error=f"not WebSocket, no longer read: {error}", **detail)
 
     def ended(self, place: Place, by: Literal["peer", "proxy"], how: Literal["fin", "reset"]) -> None:
         """One side's TCP has ended."""
@@ -176,8 +178,14 @@ class ConnectionRecorder:
                 )
             return None if meaning is None else (meaning, _detail(meaning))
         except Exception as error:  # a dialect is the user's code; a message that it cannot read is only unread
-            self._record("error", "proxy", way, error=_complaint(self._dialect, error), at_place=place)
+            if self._enters(place, way):
+                self._record("error", "proxy", way, error=_complaint(self._dialect, error))
             return None
+
+    @staticmethod
+    def _enters(place: Place, way: Way) -> bool:
+        """Whether this is where the direction enters the proxy: what is wrong is told once."""
+        return (place == "client") == (way == "up")
 
 
 def _complaint(dialect: Dialect, error: Exception) -> str:

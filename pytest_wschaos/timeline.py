@@ -233,10 +233,20 @@ class Timeline:
         self._listeners: list[Callable[[], None]] = []
         self._since = clock()
         self._connections = 0
+        self.closed = False
+        """Whether nothing more will come."""
         self.seed = seed
         self.dialect = dialect
         self.tells = tells
         self.sees_refused = sees_refused
+
+    def close(self) -> None:
+        """Nothing more will come; whoever waits for something is woken."""
+        with self._lock:
+            self.closed = True
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener()
 
     def now(self) -> float:
         """Seconds on the clock that stamps the events."""

@@ -248,10 +248,26 @@ def test_a_dialect_that_fails_at_the_handshake_does_not_speak(timeline: Timeline
 
 def test_what_is_no_websocket_is_no_longer_read(timeline: Timeline) -> None:
     connection = Recorder(timeline).attempt("client")
-    connection.data("client", "up", b"\x16\x03\x01 hello \r\n\r\n" + b"\x00" * 10)
+    connection.data("client", "up", b"\x15\x03\x01 hello \r\n\r\n" + b"\x00" * 10)
     connection.data("client", "up", b"more")
     assert [event.kind for event in timeline] == ["attempt", "handshake", "error"]
     assert last(timeline, "error")["error"].startswith("not WebSocket, no longer read: ")
+
+
+def test_what_is_wrong_is_told_once(timeline: Timeline) -> None:
+    connection = connect(timeline, "/chat")
+    connection.data("client", "down", SWITCH)
+    connection.data("client", "up", b"\x8f\x00")
+    connection.data("server", "up", b"\x8f\x00")
+    assert [event.kind for event in timeline].count("error") == 1
+
+
+def test_tls_cannot_be_read(timeline: Timeline) -> None:
+    connection = Recorder(timeline).attempt("client")
+    for place in ("client", "server"):
+        connection.data(place, "up", b"\x16\x03\x01\x02\x00\x01")
+    assert [event.kind for event in timeline] == ["attempt", "error"]
+    assert last(timeline, "error")["encrypted"] is True
 
 
 @pytest.mark.parametrize("target", ["//[::1", "", "?", "/a b", "http://[/", "/%", "/?=&=&&"])

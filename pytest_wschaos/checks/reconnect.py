@@ -10,12 +10,15 @@ from ..timeline import Event
 from .backoff import bounds, counts_wrongly
 from .ending import FINAL, asked, came_back, describe_end, own_close, server_close, stayed_away
 from .ending import reaction as reaction_to
-from .links import abandoned_by
+from .links import abandoned_by, during
 from .rule import check
 from .story import Client, Connection, Fault, Story
 from .tolerance import GRACE, STAMP_DELAY, STANDSTILLS, Timing, by, late_by
 from .verdict import Finding, Outcome, failed, inconclusive, non_strict, passed, unsupported, worst
 from .waits import Course, Wait, longest_wait
+
+SILENCING = ("unanswered_handshake", "silent_drop")
+"""The faults under which an attempt gets no answer."""
 
 _REPORT = "the client does not tell its application's events: pass on_event=wschaos.report"
 _TEN = 10
@@ -215,6 +218,8 @@ def _given_up_in_time(story: Story, course: Course, connection: Connection) -> F
                 None if connection.abandoned is None else inconclusive(f"{told}, but {late_by(story.record, due, due)}")
             )
     took_s = (connection.abandoned or due) - connection.attempt
+    if took_s < timeout / 2 and not during(story, connection.attempt, due, *SILENCING):
+        return None  # it hung up for a reason of its own
     if course.spent(connection):
         return passed(f"{told}; given up after {took_s:.3f} s, the last retry", given_up_s=took_s)
     back = came_back(story, client, connection, longest_wait(connection, course.profile))

@@ -67,6 +67,11 @@ class Connection:
         return self.first("response")
 
     @cached_property
+    def encrypted(self) -> bool:
+        """Whether nothing could be read of it."""
+        return any(e.kind == "error" and e.get("encrypted") for e in self.events)
+
+    @cached_property
     def host(self) -> str | None:
         """The host that the client asked for."""
         handshake = self.first("handshake", way="up")

@@ -28,8 +28,16 @@ class Opcode(IntEnum):
     PONG = 10
 
 
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of a TLS connection, in both directions."""
+
+
 class Malformed(ValueError):
     """The stream is not what RFC 6455 says; nothing after this point can be read."""
+
+
+class Encrypted(Malformed):
+    """The bytes are encrypted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,8 @@ class StreamReader:
             return
         self._buffer += data
         if not self._head_done:
+            if self._buffer.startswith(TLS_HANDSHAKE):
+                raise Encrypted("TLS, which the proxy passes on as it is")
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 if len(self._buffer) > HEAD_LIMIT:

@@ -71,6 +71,19 @@ class TestDeadLink:
         assert verdict("RECONNECT-01", self.dropped().record(100), profile).outcome is UNSUPPORTED
 
 
+class TestTls:
+    """Nothing can be read of an encrypted connection."""
+
+    def test_no_rule_of_the_client_can_be_judged(self) -> None:
+        s = Script()
+        s.attempt(0.0)
+        s.event(0.1, "error", "proxy", conn=1, error="not WebSocket", encrypted=True)
+        for rule in ("RECONNECT-04", "BACKOFF-01", "HEARTBEAT-01"):
+            found = verdict(rule, s.record(100))
+            assert found.outcome is Outcome.UNSUPPORTED
+            assert found.seen.startswith("connection 1 is TLS")
+
+
 class TestAbnormalEnd:
     """RECONNECT-02"""
 
@@ -87,6 +100,17 @@ class TestAbnormalEnd:
         assert verdict("RECONNECT-02", self.cut(None).record(100)).outcome is FAIL
         assert verdict("RECONNECT-02", self.cut(None).record(40)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-02", self.cut(90.0).app(90.0, "reconnect").record(100)).outcome is FAIL
+
+    def test_what_began_before_the_end_is_no_answer_to_it(self) -> None:
+        s = Script()
+        first = s.opened(0.0)
+        second = s.opened(10.0)
+        s.end(20.0, how="reset", conn=first)
+        found = verdict("RECONNECT-02", s.record(100))
+        assert found.outcome is INCONCLUSIVE
+        assert "when the client had connection 2 as well" in found.seen
+        s.end(15.0, conn=second)
+        assert verdict("RECONNECT-02", s.record(100)).outcome is FAIL
 
     def test_nothing_is_due_when_the_retries_are_used_up(self) -> None:
         none_left = Profile().with_(reconnect={"max_retries": 0})
@@ -149,10 +173,15 @@ class TestOpenTimeout:
 
     @pytest.mark.parametrize(
         ("abandoned", "back", "outcome"),
-        [(10.0, 11.0, PASS), (10.2, 11.0, FAIL), (None, None, FAIL), (10.0, None, FAIL), (3.0, 4.0, PASS)],
+        [(10.0, 11.0, PASS), (10.2, 11.0, FAIL), (None, None, FAIL), (10.0, None, FAIL), (6.0, 7.0, PASS)],
     )
     def test_given_up(self, abandoned: float | None, back: float | None, outcome: Outcome) -> None:
         assert verdict("RECONNECT-04", self.unanswered(abandoned, back).record(100)).outcome is outcome
+
+    def test_given_up_long_before(self) -> None:
+        s = self.unanswered(3.0, 4.0)
+        assert verdict("RECONNECT-04", s.record(100)).outcome is INCONCLUSIVE  # for a reason of its own, perhaps
+        assert verdict("RECONNECT-04", s.fault(0.0, "unanswered_handshake").record(100)).outcome is PASS
 
     def test_cannot_tell(self) -> None:
         assert verdict("RECONNECT-04", self.unanswered(None).record(9)).outcome is INCONCLUSIVE
