@@ -124,7 +124,7 @@ class ConnectionRecorder:
             if place == "client":
                 self._dialect = self._recorder.handshake(request["path"], request.get("subprotocol", ""))
             return
-        status = int(head.start[1]) if head.start[1].isdecimal() else 0
+        status = int(head.start[1]) if re.fullmatch(r"[0-9]{3}", head.start[1]) else 0
         retry_after = head.headers.get("retry-after", "")
         detail: dict[str, Any] = {"status": status}
         if re.fullmatch(r"\d+(\.\d+)?", retry_after):
@@ -132,6 +132,9 @@ class ConnectionRecorder:
         if to := _target(head.headers.get("location", "")):
             detail["to"] = to
         self._record("response", place, way, **detail)
+        if 100 <= status < 200 and status != 101:
+            self._readers[place, way].expect_head()
+            return
         up, down = self._readers[place, "up"], self._readers[place, "down"]
         if status != 101:
             up.frames = down.frames = False

@@ -215,7 +215,9 @@ def test_marker_and_option_go_before_an_override(project: pytest.Pytester) -> No
         """
     )
     project.runpytest_inprocess().assert_outcomes(passed=2)
-    project.runpytest_inprocess("--wschaos-profile=rfc6455", "-k", "test_override").assert_outcomes(failed=1, passed=1)
+    project.runpytest_inprocess("--wschaos-profile=rfc6455", "-k", "test_override").assert_outcomes(
+        failed=1, deselected=1
+    )
 
 
 def test_a_dialect_that_is_none_is_one_clear_line(project: pytest.Pytester) -> None:

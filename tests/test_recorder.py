@@ -276,7 +276,14 @@ def test_any_target_is_recorded(timeline: Timeline, target: str) -> None:
     assert isinstance(last(timeline, "handshake")["path"], str)
 
 
-@pytest.mark.parametrize("status", [b"\xb2\xb2\xb2", b"abc", b"-1", b""])
+def test_a_provisional_answer_is_followed_by_another(timeline: Timeline) -> None:
+    connection = connect(timeline)
+    connection.data("client", "down", b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + SWITCH + text("hello"))
+    assert [event["status"] for event in timeline if event.kind == "response"] == [103, 101]
+    assert last(timeline, "text")["size"] == 5
+
+
+@pytest.mark.parametrize("status", [b"\xb2\xb2\xb2", b"abc", b"-1", b"", b"1" * 5000])
 def test_a_status_that_is_no_number_is_zero(timeline: Timeline, status: bytes) -> None:
     connect(timeline).data("client", "down", b"HTTP/1.1 " + status + b" X\r\n\r\n")
     assert last(timeline, "response")["status"] == 0
