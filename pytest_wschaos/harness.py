@@ -297,7 +297,9 @@ class Chaos(ChaosProxy):
         """Issue a new token and let the old one expire (or ``revoke`` it); returns the new one."""
         old, self._token = self._token, self.server.issue_token()
         (self.server.revoke if revoke else self.server.expire)(old)
-        self.timeline.record("token", "harness", fingerprint=fingerprint(self._token), revoked=revoke)
+        self.timeline.record(
+            "token", "harness", fingerprint=fingerprint(self._token), replaced=fingerprint(old), revoked=revoke
+        )
         return self._token
 
     def client(

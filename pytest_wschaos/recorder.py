@@ -12,10 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 from .dialect import Ack, Credentials, Dialect, Meaning, Message, Ping, Pong, Welcome, kind
 from .engine.frames import Encrypted, Head, Malformed, Opcode, Seen, StreamReader, inflaters
 from .engine.observer import Place, Way
-from .timeline import Timeline, digest, fingerprint
+from .retry_after import retry_after
+from .timeline import SECRET_PARAMETERS, Timeline, digest, fingerprint
 
-SECRET_PARAMETERS = frozenset(["token", "access_token", "auth", "jwt", "key", "api_key"])
-"""Names of query parameters that are taken for credentials."""
 LONGEST_NAME = 32
 """Characters of a subprotocol's name above which it is taken for a token."""
 SECRET_COOKIE = "wschaos_token"
@@ -120,15 +119,17 @@ class ConnectionRecorder:
     def _head(self, head: Head, place: Place, way: Way) -> None:
         if way == "up":
             request = _request(head)
-            self._record("handshake", place, way, **request)
             if place == "client":
                 self._dialect = self._recorder.handshake(request["path"], request.get("subprotocol", ""))
+                if self._dialect is None and self._recorder.dialect is not None:
+                    request["spoken"] = False
+            self._record("handshake", place, way, **request)
             return
         status = int(head.start[1]) if re.fullmatch(r"[0-9]{3}", head.start[1]) else 0
-        retry_after = head.headers.get("retry-after", "")
         detail: dict[str, Any] = {"status": status}
-        if re.fullmatch(r"\d+(\.\d+)?", retry_after):
-            detail["retry_after"] = float(retry_after)
+        asked = retry_after({"Retry-After": head.headers.get("retry-after", ""), "Date": head.headers.get("date", "")})
+        if asked is not None:
+            detail["retry_after"] = asked
         if to := _target(head.headers.get("location", "")):
             detail["to"] = to
         self._record("response", place, way, **detail)

@@ -265,7 +265,8 @@ def test_a_rotated_token_is_on_record_by_fingerprint(revoke: bool) -> None:
     with Chaos() as chaos:
         old, new = chaos.token, chaos.rotate_token(revoke=revoke)
         assert new == chaos.token != old
-        assert chaos.wait("token").detail == {"fingerprint": fingerprint(new), "revoked": revoke}
+        replaced = {"fingerprint": fingerprint(new), "replaced": fingerprint(old), "revoked": revoke}
+        assert chaos.wait("token").detail == replaced
         assert old not in repr(list(chaos.timeline))
 
 

@@ -50,7 +50,7 @@ def own_close(connection: Connection) -> Event | None:
     use these codes for dead links, too.
     """
     close = client_close(connection)
-    if close is None or close.get("code") not in (1000, 1001) or connection.opened is None:
+    if close is None or close.get("code") not in (1000, 1001) or connection.ready is None:
         return None
     farewell = connection.first("farewell", way="down")
     prompted = farewell is not None and farewell.at <= close.at

@@ -78,6 +78,12 @@ class Connection:
         return handshake.get("host") if handshake is not None else None
 
     @cached_property
+    def speaks(self) -> bool:
+        """Whether its messages are read by the dialect, where there is one."""
+        handshake = self.first("handshake", way="up")
+        return handshake is None or bool(handshake.get("spoken", True))
+
+    @cached_property
     def redirect(self) -> Literal["", "own", "foreign"]:
         """Whether the upgrade was answered with a redirect, within the same host or to another."""
         if self.response is None or not 300 <= self.response["status"] < 400:

@@ -56,9 +56,12 @@ class TestDeadLink:
     def test_found_out(self, abandoned: float | None, back: float | None, outcome: Outcome) -> None:
         assert verdict("RECONNECT-01", self.dropped(abandoned, back).record(100)).outcome is outcome
 
+    def test_what_met_the_drop_stays_dead_when_it_is_over(self) -> None:
+        assert verdict("RECONNECT-01", self.dropped(until=30).record(100)).outcome is PASS
+        assert verdict("RECONNECT-01", self.dropped(None, None, until=30).record(100)).outcome is FAIL
+
     def test_cannot_tell(self) -> None:
         assert verdict("RECONNECT-01", self.dropped(None, None).record(50)).outcome is INCONCLUSIVE
-        assert verdict("RECONNECT-01", self.dropped(None, None, until=30).record(100)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-01", self.dropped(60.2, 61).lag(60.2, 0.1).record(100)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-01", self.dropped(resume=True).record(100)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-01", self.dropped(direction="up").record(100)).outcome is INCONCLUSIVE
@@ -177,6 +180,14 @@ class TestOpenTimeout:
     )
     def test_given_up(self, abandoned: float | None, back: float | None, outcome: Outcome) -> None:
         assert verdict("RECONNECT-04", self.unanswered(abandoned, back).record(100)).outcome is outcome
+
+    def test_a_close_ends_the_attempt_in_time(self) -> None:
+        s = Script()
+        s.opened(0.0, ready=False)
+        s.event(10.0, "close", way="up", code=1000, reason="")
+        s.end(14.9, by="peer")
+        s.opened(16.0)
+        assert verdict("RECONNECT-04", s.record(100)).outcome is PASS
 
     def test_given_up_long_before(self) -> None:
         s = self.unanswered(3.0, 4.0)
