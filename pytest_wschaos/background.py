@@ -23,18 +23,31 @@ class LoopStuck(RuntimeError):
 class LoopEnded(RuntimeError):
     """The loop has been stopped: nothing can be asked of it any more."""
 
+    def __init__(self) -> None:
+        super().__init__("the chaos of this test has ended; what came from its fixtures works no more")
+
 
 class LoopThread:
     """Runs an event loop on a daemon thread; every call to it is thread-safe and bounded."""
 
     def __init__(self, name: str = "wschaos") -> None:
         self.loop = asyncio.new_event_loop()
+        self._finishing: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+    def require_other_thread(self) -> None:
+        """Refuse to block the loop itself.
+
+        Raises:
+            RuntimeError: it is the loop's own thread.
+        """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a blocking call from the engine's own loop would wait for itself")
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = CALL_TIMEOUT) -> T:
         """Run a coroutine on the loop and wait for its result.
@@ -43,12 +56,14 @@ class LoopThread:
             LoopStuck: it took longer than ``timeout`` seconds; it is cancelled.
             LoopEnded: the loop has been stopped.
         """
-        if threading.current_thread() is self._thread:
+        try:
+            self.require_other_thread()
+        except RuntimeError:
             coroutine.close()
-            raise RuntimeError("a blocking call from the engine's own loop would wait for itself")
+            raise
         if self.stopped:
             coroutine.close()
-            raise LoopEnded("the chaos of this test has ended; what came from its fixtures works no more")
+            raise LoopEnded()
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result(timeout)
@@ -57,6 +72,20 @@ class LoopThread:
                 raise
             future.cancel()
             raise LoopStuck(f"the engine's loop did not answer within {timeout:g} s") from None
+
+    def finish(self, coroutine: Coroutine[Any, Any, None], timeout: float = CALL_TIMEOUT) -> None:
+        """Run something to its end; on the loop's own thread it goes on beside the caller.
+
+        Raises:
+            LoopStuck: it did not end in time.
+            LoopEnded: the loop has been stopped.
+        """
+        if threading.current_thread() is not self._thread:
+            self.run(coroutine, timeout)
+            return
+        task = self.loop.create_task(coroutine)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function on the loop's thread and wait for its result.
@@ -73,13 +102,8 @@ class LoopThread:
 
         return self.run(call())
 
-    def finish(self, coroutine: Coroutine[Any, Any, None], timeout: float = CALL_TIMEOUT) -> None:
-        """Run something to its end.
-
-        Raises:
-            LoopStuck: it did not end in time.
-        """
-        self.run(coroutine, timeout)
+    effect = finish
+    """Carry something out; in a plain call it has taken effect when this returns."""
 
     async def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on this loop, and await it on another."""

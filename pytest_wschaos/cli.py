@@ -1,4 +1,4 @@
-"""The command ``wschaos``."""
+"""Chaos for WebSocket clients and servers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     server.add_argument(
         "--token",
         action="append",
+        type=_token,
         default=[],
         metavar="TOKEN",
         help="a token to accept; may be repeated. Without one, WSCHAOS_TOKEN is used, or a token is made and printed",
@@ -49,6 +50,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _token(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty: whoever presents none would be let in")
+    return text
+
+
 def _rules(options: argparse.Namespace) -> int:
     from .checks.rule import UnknownRule, rules, select
 
@@ -57,8 +64,11 @@ def _rules(options: argparse.Namespace) -> int:
     except UnknownRule as error:
         print(f"wschaos rules: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    for rule in chosen:
-        _say(f"{rule.id:<13} {rule.level:<6} {rule.side:<6} {rule.requirement}")
+    try:
+        for rule in chosen:
+            _say(f"{rule.id:<13} {rule.level:<6} {rule.side:<6} {rule.requirement}")
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -71,7 +81,8 @@ def _reference_server(options: argparse.Namespace) -> int:
         asyncio.run(_serve(options, load_profile(options.profile)))
     except (ProfileError, OSError) as error:
         hint = " (--port 0 finds a free one)" if getattr(error, "errno", None) == errno.EADDRINUSE else ""
-        print(f"wschaos reference-server: {error}{hint}", file=sys.stderr)  # noqa: T201
+        told = getattr(error, "strerror", None) or error
+        print(f"wschaos reference-server: {told}{hint}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
         return 130

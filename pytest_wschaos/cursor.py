@@ -9,6 +9,7 @@ from collections import Counter
 from typing import get_args
 
 from . import dialect
+from .background import LoopEnded
 from .lag import LagMeter
 from .timeline import Event, Place, Timeline
 
@@ -78,6 +79,7 @@ class Cursor:
         try:
             async with asyncio.timeout(timeout):
                 while not search.done:
+                    search.require_open()
                     await came.wait()
                     came.clear()
         except TimeoutError:
@@ -96,7 +98,8 @@ class Cursor:
         end = self._timeline.now() + timeout
         try:
             while not search.done:
-                if not came.wait(max(0.0, end - self._timeline.now())):
+                search.require_open()
+                if not came.wait(min(max(0.0, end - self._timeline.now()), threading.TIMEOUT_MAX)):
                     raise search.timed_out()
                 came.clear()
         finally:
@@ -113,10 +116,10 @@ class _Search:
         # Clients may report events of their own names.
         if kind not in KINDS and not (isinstance(kind, str) and kind.startswith("app.")):
             raise ValueError(f"no event is named {kind!r}: there are {', '.join(sorted(KINDS))}, and app.* of your own")
-        if count < 1:
-            raise ValueError(f"count = {count}: must be 1 or more")
-        if not timeout >= 0:
-            raise ValueError(f"timeout = {timeout!r}: must be 0 s or more")
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"count = {count!r}: must be a whole number, 1 or more")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+            raise ValueError(f"timeout = {timeout!r}: must be a number of seconds, 0 or more")
         if place is not None and place not in get_args(Place):
             raise ValueError(f"place = {place!r}: must be one of {', '.join(get_args(Place))}")
         self._cursor = cursor
@@ -138,6 +141,11 @@ class _Search:
                 if len(self._found) == self._count:
                     return True
         return False
+
+    def require_open(self) -> None:
+        """Raise :class:`LoopEnded` where it can never come."""
+        if self._cursor._timeline.closed:
+            raise LoopEnded()
 
     def result(self) -> Event:
         """The last of them; the cursor stands behind it."""

@@ -45,19 +45,24 @@ class Fault:
         self._heal = heal
 
     def remove(self) -> None:
-        """Heal the fault; a second call does nothing."""
+        """Heal the fault; a second call does nothing.
+
+        On the engine's own loop (in a handler of yours) it is healed in the loop's next turn.
+        """
         if self.active:
-            self.active = False
             self._heal()
+            self.active = False
 
     def __enter__(self) -> Self:
+        if not self.active:
+            raise RuntimeError(f"{self.name} #{self.id} has been removed; inject it anew")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.remove()
 
     async def __aenter__(self) -> Self:
-        return self
+        return self.__enter__()
 
     async def __aexit__(self, *_: object) -> None:
         self.remove()
@@ -239,9 +244,12 @@ class ClientFaults:
 
 
 def _number(name: str, value: object, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise FaultError(f"{name} = {value!r}: must be {what}")
-    return float(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass
+    raise FaultError(f"{name} = {value!r:.80}: must be {what}")
 
 
 def _seconds(name: str, value: object, *, positive: bool = False) -> float:

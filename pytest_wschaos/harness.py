@@ -76,7 +76,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
     ) -> None:
         self.profile = load_profile(profile)
         self.seed = seed
-        self.dialect = _instance(dialect)
+        self.dialect = dialect_instance(dialect)
         self.repeat = repeat
         self._scheme, self._address, self._path, self._query = _split(upstream)
         self._peer: Peer | None = None
@@ -112,6 +112,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     def stop(self) -> None:
         """End everything: faults, connections, server, thread. A second call does nothing."""
+        self.timeline.close()
         self._started.close()
 
     def __enter__(self) -> Self:
@@ -148,6 +149,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     def url_for(self, client: str) -> str:
         """The URL of another client, on a listener of its own, so that the checks can tell the clients apart."""
+        if not isinstance(client, str) or not client:
+            raise ValueError(f"client = {client!r}: must be a name")
         if client not in self._listeners:
             self._listeners[client] = self._network.listen(client)
         return urlunsplit((self._scheme, self._listeners[client], self._path, self._query, ""))
@@ -190,6 +193,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
     ) -> Event:
         """:meth:`wait_for`, for tests that are not asynchronous: blocks."""
         __tracebackhide__ = True
+        self._runner.require_other_thread()
         return self._cursor.wait(kind, count, self._timeout(timeout), client, place)
 
     def _timeout(self, timeout: float | None) -> float:
@@ -275,6 +279,7 @@ class Chaos(ChaosProxy):
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._handler: HandlerServer | None = None
+        self._clients: set[str] = set()
         super().__init__("127.0.0.1:0/ws", profile=profile, dialect=dialect, seed=seed, repeat=repeat, loop=loop)
 
     def _start(self) -> None:
@@ -306,7 +311,9 @@ class Chaos(ChaosProxy):
         """Issue a new token and let the old one expire (or ``revoke`` it); returns the new one."""
         old, self._token = self._token, self.server.issue_token()
         (self.server.revoke if revoke else self.server.expire)(old)
-        self.timeline.record("token", "harness", fingerprint=fingerprint(self._token), revoked=revoke)
+        self.timeline.record(
+            "token", "harness", fingerprint=fingerprint(self._token), replaced=fingerprint(old), revoked=revoke
+        )
         return self._token
 
     def client(
@@ -318,12 +325,17 @@ class Chaos(ChaosProxy):
             name: the client's listener; each further client takes a name of its own.
             kind: the reference client, or a subclass of it.
             options: what the reference client takes; by default the test's profile and current token.
+
+        Raises:
+            ValueError: there is a client of that name already.
         """
+        if name in self._clients:
+            raise ValueError(f"there is a client named {name!r} already: each takes a name of its own")
         settings: dict[str, Any] = {
             "token": lambda: self.token,
-            "profile": self.profile,
             "seed": random.Random(f"{name}/{self.seed}").getrandbits(64),
             **options,
+            "profile": self._profile(options.get("profile")),
         }
         told = settings.pop("on_event", None)
 
@@ -332,6 +344,7 @@ class Chaos(ChaosProxy):
             if told is not None:
                 told(event)
 
+        self._clients.add(name)
         return ClientHandle(
             self._runner,
             kind(self.url_for(name), **settings, on_event=on_event),
@@ -348,7 +361,12 @@ class Chaos(ChaosProxy):
 
         Raises:
             RuntimeError: a handler is being served already.
+            TypeError: it cannot be called, or the subprotocols are no tuple.
         """
+        if not callable(handler):
+            raise TypeError(f"handler = {handler!r}: must be an async def that takes the connection")
+        if isinstance(subprotocols, str):
+            raise TypeError(f"subprotocols = {subprotocols!r}: must be a tuple of names")
         if self._handler is not None:
             raise RuntimeError("serve() was called before in this test: one handler a test")
         server = HandlerServer(
@@ -377,7 +395,12 @@ def _broken(verdicts: list[Verdict], patterns: tuple[str, ...], strict: bool) ->
     return [verdict for verdict in verdicts if verdict in broken]
 
 
-def _instance(dialect: Dialect | None) -> Dialect | None:
+def dialect_instance(dialect: Dialect | None) -> Dialect | None:
+    """A dialect that can be used as it is.
+
+    Raises:
+        TypeError: it is none, or a class.
+    """
     if dialect is None or isinstance(dialect, Dialect):
         return dialect
     raise TypeError(f"dialect = {dialect!r}: must be an instance of a subclass of pytest_wschaos.Dialect, or None")

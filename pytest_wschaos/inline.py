@@ -35,7 +35,7 @@ class InlineLoop:
         """
         if self.stopped:
             coroutine.close()
-            raise LoopEnded("the loop of this test has been closed; what came from its fixtures works no more")
+            raise LoopEnded()
         if not self.loop.is_running():
             return self.loop.run_until_complete(coroutine)
         try:
@@ -64,6 +64,10 @@ class InlineLoop:
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
 
+    def effect(self, coroutine: Coroutine[Any, Any, None], timeout: float = CALL_TIMEOUT) -> None:
+        """Carry something out that never has to wait."""
+        self.run(coroutine)
+
     async def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await a coroutine."""
         return await coroutine
@@ -72,6 +76,14 @@ class InlineLoop:
         """Wait for what :meth:`finish` began."""
         while self._finishing:
             await asyncio.wait(self._finishing)
+
+    def require_other_thread(self) -> None:
+        """Refuse to block the loop itself.
+
+        Raises:
+            MustWait: always; there is only one loop.
+        """
+        raise MustWait("a blocking call on virtual time would wait for itself: await wait_for() instead")
 
     def catch_up(self) -> None:
         """Nothing is ever behind: no time passes while something is due."""

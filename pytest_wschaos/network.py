@@ -68,6 +68,7 @@ class ChaosNetwork:
         self._api: Api | None = None
         self._toxics: dict[int, _Toxic] = {}
         self._refusing: set[int] = set()
+        self._stopped: list[str] = []  # the proxies that refuse because of a fault
         self._count = 0
 
     def listen(self, name: str) -> str:
@@ -83,8 +84,13 @@ class ChaosNetwork:
         for toxic in self._toxics.values():
             toxic.add(proxy)
         if self._refusing:
-            proxy.refuse()
+            self._refuse(proxy)
         return proxy.listen
+
+    def _refuse(self, proxy: Proxy) -> None:
+        if not proxy.refusing:
+            self._stopped.append(proxy.name)
+            proxy.refuse()
 
     def redirect(self, upstream: str) -> None:
         """Connect new clients to another server from now on."""
@@ -130,7 +136,11 @@ class ChaosNetwork:
 
         def begin() -> None:
             self._timeline.record("fault", "proxy", fault=name, id=id, **(details or {}))
-            apply(id)
+            try:
+                apply(id)
+            except BaseException:
+                self._timeline.record("healed", "proxy", fault=name, id=id)
+                raise
 
         async def end() -> None:
             if (healing := heal(id)) is not None:
@@ -139,7 +149,7 @@ class ChaosNetwork:
 
         def remove() -> None:
             if not self._runner.stopped:  # a fault that outlives its test has nothing left to heal
-                self._runner.run(end())
+                self._runner.effect(end())
 
         fault = Fault(name, id, remove)
         self._runner.call(begin)
@@ -158,19 +168,23 @@ class ChaosNetwork:
         """A fault that a toxic carries out."""
 
         def apply(id: int) -> None:
-            self._toxics[id] = _Toxic(f"{fault}-{id}", type, direction, attributes or {}, new_only)
+            # Nobody who adds toxics over the API will think of such a name.
+            toxic = _Toxic(f"wschaos-{fault}-{id}", type, direction, attributes or {}, new_only)
             for proxy in self._engine.proxies.values():
-                self._toxics[id].add(proxy)
+                toxic.add(proxy)
+            self._toxics[id] = toxic
 
         def heal(id: int) -> None:
-            toxic = self._toxics.pop(id)
-            for proxy in self._engine.proxies.values():
-                toxic.remove(proxy)
+            toxic = self._toxics.pop(id, None)
+            if toxic is not None:  # else two threads have removed it at once
+                for proxy in self._engine.proxies.values():
+                    toxic.remove(proxy)
 
         return self.inject(fault, apply, heal, {"direction": direction, **(details or {})})
 
     def cut(self, fault: str, how: How) -> Fault:
         """A fault that ends the connections that are live now."""
+        self._runner.catch_up()  # the kernel has connected a client before the engine hears of it
 
         def apply(id: int) -> None:
             for proxy in self._engine.proxies.values():
@@ -184,13 +198,14 @@ class ChaosNetwork:
         def apply(id: int) -> None:
             self._refusing.add(id)
             for proxy in self._engine.proxies.values():
-                proxy.refuse()
+                self._refuse(proxy)
 
         async def heal(id: int) -> None:
             self._refusing.discard(id)
             if not self._refusing:
-                for proxy in self._engine.proxies.values():
-                    if proxy.refusing:
-                        await proxy.start()
+                # Not those that somebody has disabled over the API.
+                stopped, self._stopped = self._stopped, []
+                for name in stopped:
+                    await self._engine.start(name)
 
         return self.inject("refuse", apply, heal)

@@ -28,6 +28,7 @@ wschaos(profile=None, seed=None): figures and randomness of a test that uses pyt
 profile: a Profile, a preset's name, or a path of a .toml or .json file. seed: a whole number."""
 
 _seed: pytest.StashKey[int] = pytest.StashKey()
+_asked_for: pytest.StashKey[bool] = pytest.StashKey()
 _chaos: pytest.StashKey[list[ChaosProxy]] = pytest.StashKey()
 
 
@@ -47,8 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
 
 
-def _setting(request: pytest.FixtureRequest, name: str) -> tuple[Any, Path]:
-    """A setting by marker, else option, else ini value (None where nobody gave it), and the folder of who gave it."""
+def _asked(request: pytest.FixtureRequest, name: str) -> tuple[Any, Path]:
+    """A setting by marker, else option (None where neither gives it), and the folder of who gave it."""
     config = request.config
     for marker in request.node.iter_markers("wschaos"):
         unknown = set(marker.kwargs) - {"profile", "seed"}
@@ -57,8 +58,15 @@ def _setting(request: pytest.FixtureRequest, name: str) -> tuple[Any, Path]:
             _wrong(f"{request.node.nodeid}: marker wschaos does not take {what}: only profile= and seed=")
         if marker.kwargs.get(name) is not None:
             return marker.kwargs[name], request.path.parent
-    if given := config.getoption(f"wschaos_{name}"):
-        return given, config.invocation_params.dir
+    return config.getoption(f"wschaos_{name}") or None, config.invocation_params.dir
+
+
+def _setting(request: pytest.FixtureRequest, name: str) -> tuple[Any, Path]:
+    """A setting by marker, else option, else ini value (None where nobody gave it), and the folder of who gave it."""
+    config = request.config
+    given, folder = _asked(request, name)
+    if given is not None:
+        return given, folder
     return config.getini(f"wschaos_{name}") or None, config.inipath.parent if config.inipath else config.rootpath
 
 
@@ -118,15 +126,30 @@ def _shorten(report: pytest.TestReport) -> None:
 
 @pytest.fixture
 def wschaos_profile(request: pytest.FixtureRequest) -> Profile:
-    """The figures of the client under test. Override it in a conftest, or use the marker, option or ini value."""
+    """The figures of the client under test. Override it in a conftest, or use the marker, option or ini value.
+
+    Marker and option go before an override, which goes before the ini value. An override that builds upon this
+    fixture has them all.
+    """
+    request.node.stash[_asked_for] = True
+    return _load(*_setting(request, "profile"))
+
+
+def _load(given: Any, folder: Path) -> Profile:
     from .harness import load_profile
     from .profile import ProfileError
 
-    given, folder = _setting(request, "profile")
     try:
         return load_profile(given, folder)
     except ProfileError as error:
         _wrong(f"wschaos profile: {error}")
+
+
+def _figures(request: pytest.FixtureRequest, fixture: Profile) -> Profile:
+    """What the fixture says; where a conftest's does not look at marker and option, these."""
+    given, folder = _asked(request, "profile")
+    ignored = given is not None and _asked_for not in request.node.stash
+    return _load(given if ignored else fixture, folder)
 
 
 @pytest.fixture
@@ -137,6 +160,15 @@ def wschaos_dialect() -> Dialect | None:
     return REFERENCE
 
 
+def _readable(dialect: Dialect | None) -> Dialect | None:
+    from .harness import dialect_instance
+
+    try:
+        return dialect_instance(dialect)
+    except TypeError as error:
+        _wrong(f"wschaos_dialect: {error}")
+
+
 @pytest.fixture
 def wschaos(
     request: pytest.FixtureRequest, wschaos_profile: Profile, wschaos_dialect: Dialect | None
@@ -144,7 +176,8 @@ def wschaos(
     """Chaos in front of a reference server: connect the client under test to ``wschaos.url``."""
     from .harness import Chaos
 
-    with Chaos(profile=wschaos_profile, dialect=wschaos_dialect, **_settings(request)) as chaos:
+    figures, dialect = _figures(request, wschaos_profile), _readable(wschaos_dialect)
+    with Chaos(profile=figures, dialect=dialect, **_settings(request)) as chaos:
         _keep(request, chaos)
         yield chaos
 
@@ -169,12 +202,11 @@ def wschaos_proxy(
     from .harness import REFERENCE, ChaosProxy
 
     # A server of one's own speaks the reference protocol only where somebody says so.
-    dialect = None if wschaos_dialect is REFERENCE else wschaos_dialect
+    dialect = None if wschaos_dialect is REFERENCE else _readable(wschaos_dialect)
+    figures = _figures(request, wschaos_profile)
 
     def make(upstream: str, **options: Any) -> ChaosProxy:
-        proxy = ChaosProxy(
-            upstream, **{"profile": wschaos_profile, "dialect": dialect, **_settings(request), **options}
-        )
+        proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **_settings(request), **options})
         made.callback(proxy.stop)
         _keep(request, proxy)
         return proxy

@@ -287,7 +287,7 @@ class Security:
     """Allowed values of the Origin header; a request without one is allowed. None: any origin."""
 
     def __post_init__(self) -> None:
-        _require(self.rate > 0, "security.rate", self.rate, "above 0 per second")
+        _require(0 < self.rate < math.inf, "security.rate", self.rate, "above 0 per second")
         _require(self.burst >= 1, "security.burst", self.burst, "1 or more")
         _require(self.connections >= 1, "security.connections", self.connections, "1 or more")
         _require(
@@ -349,7 +349,8 @@ class Profile:
             ProfileError: there is no preset of that name.
         """
         if not isinstance(name, str) or name not in PRESETS:
-            raise ProfileError(f"no preset named {name!r}: there are {', '.join(sorted(PRESETS))}")
+            known = ", ".join(sorted(PRESETS))
+            raise ProfileError(f"no preset named {name!r}: there are {known} (a file ends in .toml or .json)")
         return cls().with_(**PRESETS[name])
 
     @classmethod
@@ -472,7 +473,8 @@ def _clean(figure: str, name: str, hint: Any, value: Any, values: Any) -> Any:
     if name == "origins":
         if value is None or value == "none":
             return None
-        _require(isinstance(value, list | tuple), figure, value, "a list of origins")
+        is_list = isinstance(value, list | tuple) and all(isinstance(origin, str) for origin in value)
+        _require(is_list, figure, value, "a list of origins")
         return tuple(value)
     wanted = set(get_args(hint)) or {hint}
     if type(None) in wanted and (value is None or value == "none"):

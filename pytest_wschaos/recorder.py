@@ -10,12 +10,11 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from .dialect import Ack, Credentials, Dialect, Meaning, Message, Ping, Pong, Welcome, kind
-from .engine.frames import Head, Malformed, Opcode, Seen, StreamReader, inflaters
+from .engine.frames import Encrypted, Head, Malformed, Opcode, Seen, StreamReader, inflaters
 from .engine.observer import Place, Way
-from .timeline import Timeline, digest, fingerprint
+from .retry_after import retry_after
+from .timeline import SECRET_PARAMETERS, Timeline, digest, fingerprint
 
-SECRET_PARAMETERS = frozenset(["token", "access_token", "auth", "jwt", "key", "api_key"])
-"""Names of query parameters that are taken for credentials."""
 LONGEST_NAME = 32
 """Characters of a subprotocol's name above which it is taken for a token."""
 SECRET_COOKIE = "wschaos_token"
@@ -96,7 +95,9 @@ class ConnectionRecorder:
                     self._seen(item, place, way)
         except Malformed as error:
             reader.frames = False
-            self._record("error", "proxy", way, error=f"not WebSocket, no longer read: {error}")
+            if self._enters(place, way):
+                detail = {"encrypted": True} if isinstance(error, Encrypted) else {}
+                self._record("error", "proxy", way, error=f"not WebSocket, no longer read: {error}", **detail)
 
     def ended(self, place: Place, by: Literal["peer", "proxy"], how: Literal["fin", "reset"]) -> None:
         """One side's TCP has ended."""
@@ -118,18 +119,23 @@ class ConnectionRecorder:
     def _head(self, head: Head, place: Place, way: Way) -> None:
         if way == "up":
             request = _request(head)
-            self._record("handshake", place, way, **request)
             if place == "client":
                 self._dialect = self._recorder.handshake(request["path"], request.get("subprotocol", ""))
+                if self._dialect is None and self._recorder.dialect is not None:
+                    request["spoken"] = False
+            self._record("handshake", place, way, **request)
             return
-        status = int(head.start[1]) if head.start[1].isdecimal() else 0
-        retry_after = head.headers.get("retry-after", "")
+        status = int(head.start[1]) if re.fullmatch(r"[0-9]{3}", head.start[1]) else 0
         detail: dict[str, Any] = {"status": status}
-        if re.fullmatch(r"\d+(\.\d+)?", retry_after):
-            detail["retry_after"] = float(retry_after)
+        asked = retry_after({"Retry-After": head.headers.get("retry-after", ""), "Date": head.headers.get("date", "")})
+        if asked is not None:
+            detail["retry_after"] = asked
         if to := _target(head.headers.get("location", "")):
             detail["to"] = to
         self._record("response", place, way, **detail)
+        if 100 <= status < 200 and status != 101:
+            self._readers[place, way].expect_head()
+            return
         up, down = self._readers[place, "up"], self._readers[place, "down"]
         if status != 101:
             up.frames = down.frames = False
@@ -176,8 +182,14 @@ class ConnectionRecorder:
                 )
             return None if meaning is None else (meaning, _detail(meaning))
         except Exception as error:  # a dialect is the user's code; a message that it cannot read is only unread
-            self._record("error", "proxy", way, error=_complaint(self._dialect, error), at_place=place)
+            if self._enters(place, way):
+                self._record("error", "proxy", way, error=_complaint(self._dialect, error))
             return None
+
+    @staticmethod
+    def _enters(place: Place, way: Way) -> bool:
+        """Whether this is where the direction enters the proxy: what is wrong is told once."""
+        return (place == "client") == (way == "up")
 
 
 def _complaint(dialect: Dialect, error: Exception) -> str:

@@ -21,7 +21,7 @@ credentials ... both    what the dialect tells of a message: see :mod:`pytest_ws
 error           proxy   the upstream could not be reached: ``error``
 fault, healed   proxy   a fault was injected, removed: ``fault``, ``id``, and its arguments
 cut             proxy   the engine ended a connection for a fault: ``fault``, ``how``
-token           harness the server's valid token changed: ``fingerprint``
+token           harness the server's valid token changed: ``fingerprint``, and the one that it ``replaced``
 lag             harness the harness's own clock came late: ``lag`` seconds, measured at ``at``
 app.*           app     what the client told its application (``app.gave_up`` ...), and ``app.send``
 =============== ======= =====================================================================
@@ -49,6 +49,8 @@ FARTHEST = 5.0
 """Seconds around an instant within which standstills are looked for."""
 DENSE = 0.8
 """Share of the time that standstills must make up to count as one."""
+SECRET_PARAMETERS = frozenset(["token", "access_token", "auth", "jwt", "key", "api_key"])
+"""Names of query parameters that are taken for credentials."""
 COLUMNS = ("at", "kind", "place", "client", "conn", "way")
 """What every event has; no detail can have such a name."""
 
@@ -233,10 +235,20 @@ class Timeline:
         self._listeners: list[Callable[[], None]] = []
         self._since = clock()
         self._connections = 0
+        self.closed = False
+        """Whether nothing more will come."""
         self.seed = seed
         self.dialect = dialect
         self.tells = tells
         self.sees_refused = sees_refused
+
+    def close(self) -> None:
+        """Nothing more will come; whoever waits for something is woken."""
+        with self._lock:
+            self.closed = True
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener()
 
     def now(self) -> float:
         """Seconds on the clock that stamps the events."""

@@ -172,3 +172,24 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"pytest-wschaos {__version__}\n"
+
+
+def test_an_empty_token_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["reference-server", "--token", ""])
+    assert caught.value.code == 2
+    assert "--token: must not be empty" in capsys.readouterr().err
+
+
+def test_an_address_of_another_machine_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reference-server", "--host", "192.0.2.1", "--port", "0"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("wschaos reference-server: cannot listen on 192.0.2.1:0: ")
+    assert told.count("\n") == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -c 'from pytest_wschaos.cli import main; raise SystemExit(main())' rules | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=LATER)
+    assert done.stdout.startswith("RECONNECT-01")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_wschaos import Event, EventTimeout
+from pytest_wschaos.background import LoopEnded
 from pytest_wschaos.cursor import Cursor
 from pytest_wschaos.timeline import Place, Timeline
 
@@ -45,6 +46,16 @@ def timeline() -> Timeline:
 @pytest.fixture(params=["blocking", "asynchronous"])
 def wait(request: pytest.FixtureRequest, timeline: Timeline) -> Waiter:
     return Waiter(timeline, request.param)
+
+
+def test_a_wait_ends_with_the_timeline(timeline: Timeline, wait: Waiter) -> None:
+    timer = threading.Timer(0.05, timeline.close)
+    timer.start()
+    with pytest.raises(LoopEnded):
+        wait("attempt", timeout=float("inf"))
+    timer.join()
+    timeline.record("attempt", "client")
+    assert wait("attempt").kind == "attempt"  # what has come can still be had
 
 
 def test_each_wait_returns_the_next_event_of_its_kind(timeline: Timeline, wait: Waiter) -> None:
@@ -119,9 +130,9 @@ def test_a_wait_for_several_says_how_many_came(timeline: Timeline, wait: Waiter)
     [
         ({"kind": "raedy"}, "no event is named 'raedy': there are ack, app.close"),
         ({"kind": None}, "no event is named None"),
-        ({"kind": "ready", "count": 0}, "count = 0: must be 1 or more"),
-        ({"kind": "ready", "timeout": -1}, "timeout = -1: must be 0 s or more"),
-        ({"kind": "ready", "timeout": float("nan")}, "timeout = nan: must be 0 s or more"),
+        ({"kind": "ready", "count": 0}, "count = 0: must be a whole number, 1 or more"),
+        ({"kind": "ready", "timeout": -1}, "timeout = -1: must be a number of seconds, 0 or more"),
+        ({"kind": "ready", "timeout": float("nan")}, "timeout = nan: must be a number of seconds, 0 or more"),
         ({"kind": "ready", "place": "sever"}, "place = 'sever': must be one of client, server"),
     ],
 )

@@ -466,6 +466,26 @@ async def test_a_redirect_says_where_to(chaos: Chaos) -> None:
     assert not any("secret" in str(event) for event in chaos.timeline if event.kind == "response")
 
 
+@pytest.mark.parametrize(("name", "seen"), [("abort", ConnectionResetError), ("disconnect", b"")])
+def test_a_client_that_has_just_connected_is_live(chaos: Chaos, name: str, seen: object) -> None:
+    for _ in range(20):
+        with socket.create_connection((chaos.host, chaos.port), LATER) as client:
+            getattr(chaos, name)()
+            try:
+                assert client.recv(1) == seen
+            except ConnectionResetError:
+                assert seen is ConnectionResetError
+    ends = [event["how"] for event in chaos.timeline if event.kind == "end" and event.place == "client"]
+    assert ends == [{"abort": "reset", "disconnect": "fin"}[name]] * 20
+
+
+def test_disconnect_is_a_fin_though_the_client_has_bytes_under_way(chaos: Chaos) -> None:
+    with chaos.bandwidth(10_000), socket.create_connection((chaos.host, chaos.port), LATER) as client:
+        client.sendall(bytes(400_000))
+        chaos.disconnect()
+        assert client.recv(1) == b""
+
+
 # --- the client's own process ---
 
 
@@ -515,7 +535,6 @@ def test_a_process_that_ended_in_its_sleep_needs_no_waking(chaos: Chaos, process
 @pytest.mark.parametrize(
     ("pid", "told"),
     [
-        (os.getpid(), "must be a process other than this one"),
         (0, "must be a process other than this one"),
         ("1", "pid = '1': must be a whole number"),
         (2**22 + 1, "cannot be suspended: No such process"),
@@ -526,6 +545,11 @@ def test_what_is_no_process_cannot_be_suspended(quiet: Chaos, pid: Any, told: st
     with pytest.raises(FaultError, match=told):
         quiet.suspend(pid)
     assert not [event for event in quiet.timeline if event.kind == "fault"]
+
+
+def test_this_process_cannot_be_suspended(quiet: Chaos) -> None:
+    with pytest.raises(FaultError, match="must be a process other than this one"):
+        quiet.suspend(os.getpid())
 
 
 def test_a_platform_without_the_signal_cannot_suspend(quiet: Chaos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -544,6 +568,7 @@ def test_a_platform_without_the_signal_cannot_suspend(quiet: Chaos, monkeypatch:
         (lambda chaos: chaos.latency("1"), "seconds = '1': must be a number of seconds"),
         (lambda chaos: chaos.latency(float("nan")), "seconds = nan: must be a number"),
         (lambda chaos: chaos.latency(True), "seconds = True: must be a number"),
+        (lambda chaos: chaos.latency(10**400), "seconds = 10000.*: must be a number"),
         (lambda chaos: chaos.latency(0.1, -0.1), "jitter = -0.1: must be 0 s or more"),
         (lambda chaos: chaos.latency(0.1, 0.2), r"jitter = 0.2: must not be above seconds \(0.1\)"),
         (lambda chaos: chaos.latency(0.1, direction="left"), "direction = 'left': must be 'both', 'up'"),
@@ -576,6 +601,13 @@ def test_an_argument_that_cannot_be_is_named_and_nothing_is_injected(
 def quiet() -> Iterator[Chaos]:
     with Chaos() as chaos:
         yield chaos
+
+
+def test_a_fault_that_was_removed_is_not_in_force_again(chaos: Chaos) -> None:
+    fault = chaos.latency(0.01)
+    fault.remove()
+    with pytest.raises(RuntimeError, match=r"latency #1 has been removed; inject it anew"), fault:
+        pass
 
 
 @every_fault

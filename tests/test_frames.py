@@ -88,6 +88,17 @@ def test_it_does_not_matter_in_what_pieces_it_comes(sizes: list[int]) -> None:
     assert read(*pieces, rest, reader=StreamReader()) == read(stream, reader=StreamReader())
 
 
+def test_a_message_that_inflates_without_end_is_given_up() -> None:
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    data = b"".join(bomb.compress(bytes(1 << 20)) for _ in range(64)) + bomb.flush(zlib.Z_SYNC_FLUSH)
+    inflater = Inflater(takeover=True)
+    assert inflater.inflate(data[:-4]) is None
+    small = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    after = (small.compress(b"hello") + small.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    assert inflater.inflate(after) is None  # it may refer to what was not followed
+    assert Inflater(takeover=True).inflate(after) == b"hello"
+
+
 @settings(max_examples=200)
 @given(st.binary(max_size=200), st.booleans())
 def test_whatever_comes_is_read_or_called_malformed(data: bytes, head: bool) -> None:

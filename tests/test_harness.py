@@ -161,9 +161,27 @@ def test_an_upstream_that_goes_away_is_on_record() -> None:
             assert "cannot be reached" in proxy.wait("error")["error"]
 
 
+def test_two_clients_need_two_names() -> None:
+    with Chaos(profile=QUICK) as chaos, chaos.client():
+        with pytest.raises(ValueError, match="there is a client named 'client' already"):
+            chaos.client()
+        with pytest.raises(ProfileError, match="no preset named 'nope'"):
+            chaos.client("second", profile="nope")
+        with chaos.client("second", profile="default"):
+            chaos.wait("ready", client="second")
+
+
+def test_chaos_that_has_ended_says_so_at_once() -> None:
+    with Chaos() as chaos:
+        pass
+    with pytest.raises(LoopEnded):
+        chaos.wait("ready")
+
+
 def test_a_name_that_a_listener_cannot_have_is_refused(shared: Chaos) -> None:
-    with pytest.raises(Exception, match="missing required field: name"):
-        shared.url_for("")
+    for name in ("", None):
+        with pytest.raises(ValueError, match=f"client = {name!r}: must be a name"):
+            shared.url_for(name)  # type: ignore[arg-type]
 
 
 # --- settings ---
@@ -247,7 +265,8 @@ def test_a_rotated_token_is_on_record_by_fingerprint(revoke: bool) -> None:
     with Chaos() as chaos:
         old, new = chaos.token, chaos.rotate_token(revoke=revoke)
         assert new == chaos.token != old
-        assert chaos.wait("token").detail == {"fingerprint": fingerprint(new), "revoked": revoke}
+        replaced = {"fingerprint": fingerprint(new), "replaced": fingerprint(old), "revoked": revoke}
+        assert chaos.wait("token").detail == replaced
         assert old not in repr(list(chaos.timeline))
 
 
@@ -333,6 +352,42 @@ def test_a_handler_of_ones_own_has_all_faults() -> None:
         assert chaos.wait("ready").conn == 1
         with pytest.raises(RuntimeError, match=r"serve\(\) was called before in this test: one handler a test"):
             chaos.serve(shout)
+
+
+@pytest.mark.parametrize(
+    ("handler", "options", "told"),
+    [(None, {}, "handler = None: must be an async def"), (shout, {"subprotocols": "chat"}, "must be a tuple of names")],
+)
+def test_what_cannot_be_served_is_refused(shared: Chaos, handler: Any, options: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        shared.serve(handler, **options)
+
+
+def test_a_handler_may_inject_and_heal_but_not_wait() -> None:
+    async def handler(websocket: ServerConnection) -> None:
+        with chaos.latency(0.01):
+            await websocket.send("under latency")
+        try:
+            chaos.wait("close")
+        except RuntimeError as error:
+            await websocket.send(str(error))
+
+    with Chaos() as chaos, connect_sync(chaos.serve(handler)) as client:
+        assert client.recv(LATER) == "under latency"
+        assert client.recv(LATER) == "a blocking call from the engine's own loop would wait for itself"
+        assert chaos.wait("healed")["fault"] == "latency"
+
+
+def test_a_fault_that_could_not_be_removed_can_be_removed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Chaos() as chaos:
+        fault = chaos.latency(0.01)
+        with monkeypatch.context() as broken:
+            broken.setattr(chaos._runner, "effect", lambda coroutine: coroutine.close() or 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                fault.remove()
+        assert fault.active
+        fault.remove()
+        assert chaos.wait("healed")["fault"] == "latency"
 
 
 def test_a_handler_that_is_slow_to_end_does_not_keep_the_chaos_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,48 @@ def test_profile_and_dialect_can_be_overridden(project: pytest.Pytester) -> None
     project.runpytest_inprocess().assert_outcomes(passed=1)
 
 
+def test_marker_and_option_go_before_an_override(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        import pytest
+        from pytest_wschaos import Profile
+
+        @pytest.fixture
+        def wschaos_profile():
+            return Profile().with_(heartbeat={"interval": 7})
+        """
+    )
+    project.makepyfile(
+        """
+        import pytest
+
+        def test_override(wschaos, wschaos_proxy):
+            proxy = wschaos_proxy(wschaos.server.url)
+            for chaos in (wschaos, proxy):
+                assert chaos.profile.heartbeat.interval == 7
+
+        @pytest.mark.wschaos(profile="websockets")
+        def test_marker(wschaos, wschaos_proxy):
+            proxy = wschaos_proxy(wschaos.server.url)
+            for chaos in (wschaos, proxy):
+                assert chaos.profile.heartbeat.interval == 20
+        """
+    )
+    project.runpytest_inprocess().assert_outcomes(passed=2)
+    project.runpytest_inprocess("--wschaos-profile=rfc6455", "-k", "test_override").assert_outcomes(
+        failed=1, deselected=1
+    )
+
+
+def test_a_dialect_that_is_none_is_one_clear_line(project: pytest.Pytester) -> None:
+    project.makeconftest("import pytest\n@pytest.fixture\ndef wschaos_dialect(): return dict\n")
+    project.makepyfile("def test_it(wschaos): pass\n")
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    (told,) = errors(result)
+    assert told.startswith("wschaos_dialect: dialect = <class 'dict'>: must be an instance of a subclass of ")
+
+
 # --- settings ---
 
 SETTINGS = """
@@ -261,12 +303,17 @@ def errors(result: pytest.RunResult) -> list[str]:
     return [re.sub(r"\n=+ $", "", part).strip() for part in parts]
 
 
+NO_PRESET = (
+    "wschaos profile: no preset named 'nope': there are default, rfc6455, websockets (a file ends in .toml or .json)"
+)
+
+
 def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> None:
     wrong = {
         "seed='x'": "wschaos seed = 'x': must be a whole number",
         "seed=1.5": "wschaos seed = 1.5: must be a whole number",
         "seed=True": "wschaos seed = True: must be a whole number",
-        "profile='nope'": "wschaos profile: no preset named 'nope': there are default, rfc6455, websockets",
+        "profile='nope'": NO_PRESET,
         "profile=3": "wschaos profile: profile = 3: must be a Profile, a preset's name, or a .toml or .json file",
         "profile='bad.toml'": "wschaos profile: {}/bad.toml: backoff.factor = 0.5: must be 1 or more "
         "(delays must not shrink)",
@@ -288,7 +335,7 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
     [
         (["--wschaos-seed=abc"], "wschaos seed = 'abc': must be a whole number"),
         (["-o", "wschaos_seed=abc"], "wschaos seed = 'abc': must be a whole number"),
-        (["--wschaos-profile=nope"], "wschaos profile: no preset named 'nope': there are default, rfc6455, websockets"),
+        (["--wschaos-profile=nope"], NO_PRESET),
     ],
 )
 def test_an_option_that_cannot_be_is_one_clear_line(project: pytest.Pytester, options: list[str], message: str) -> None:

@@ -248,10 +248,26 @@ def test_a_dialect_that_fails_at_the_handshake_does_not_speak(timeline: Timeline
 
 def test_what_is_no_websocket_is_no_longer_read(timeline: Timeline) -> None:
     connection = Recorder(timeline).attempt("client")
-    connection.data("client", "up", b"\x16\x03\x01 hello \r\n\r\n" + b"\x00" * 10)
+    connection.data("client", "up", b"\x15\x03\x01 hello \r\n\r\n" + b"\x00" * 10)
     connection.data("client", "up", b"more")
     assert [event.kind for event in timeline] == ["attempt", "handshake", "error"]
     assert last(timeline, "error")["error"].startswith("not WebSocket, no longer read: ")
+
+
+def test_what_is_wrong_is_told_once(timeline: Timeline) -> None:
+    connection = connect(timeline, "/chat")
+    connection.data("client", "down", SWITCH)
+    connection.data("client", "up", b"\x8f\x00")
+    connection.data("server", "up", b"\x8f\x00")
+    assert [event.kind for event in timeline].count("error") == 1
+
+
+def test_tls_cannot_be_read(timeline: Timeline) -> None:
+    connection = Recorder(timeline).attempt("client")
+    for place in ("client", "server"):
+        connection.data(place, "up", b"\x16\x03\x01\x02\x00\x01")
+    assert [event.kind for event in timeline] == ["attempt", "error"]
+    assert last(timeline, "error")["encrypted"] is True
 
 
 @pytest.mark.parametrize("target", ["//[::1", "", "?", "/a b", "http://[/", "/%", "/?=&=&&"])
@@ -260,7 +276,14 @@ def test_any_target_is_recorded(timeline: Timeline, target: str) -> None:
     assert isinstance(last(timeline, "handshake")["path"], str)
 
 
-@pytest.mark.parametrize("status", [b"\xb2\xb2\xb2", b"abc", b"-1", b""])
+def test_a_provisional_answer_is_followed_by_another(timeline: Timeline) -> None:
+    connection = connect(timeline)
+    connection.data("client", "down", b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + SWITCH + text("hello"))
+    assert [event["status"] for event in timeline if event.kind == "response"] == [103, 101]
+    assert last(timeline, "text")["size"] == 5
+
+
+@pytest.mark.parametrize("status", [b"\xb2\xb2\xb2", b"abc", b"-1", b"", b"1" * 5000])
 def test_a_status_that_is_no_number_is_zero(timeline: Timeline, status: bytes) -> None:
     connect(timeline).data("client", "down", b"HTTP/1.1 " + status + b" X\r\n\r\n")
     assert last(timeline, "response")["status"] == 0

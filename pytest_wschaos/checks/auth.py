@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
 from ..profile import Profile
-from ..timeline import Event, fingerprint
+from ..timeline import SECRET_PARAMETERS, Event, fingerprint
 from .ending import asked, came_back, close_reaction, server_close, stayed_away
 from .links import during
 from .rule import check
@@ -21,6 +21,8 @@ APPLICATION = ("message", "subscribe", "unsubscribe", "ack", "ping", "text", "bi
 """Frames that must not go out before the server has accepted the credentials; a heartbeat at frame level may."""
 
 
+PUNCTUATION = "`*_~!.:=[]{}|"
+"""What may surround a word in a text."""
 _LEAVING = frozenset({1001, 1012, 1013})
 """Codes with which a server that goes away closes any connection."""
 
@@ -97,7 +99,7 @@ def nothing_before_the_welcome(story: Story, profile: Profile) -> Finding:
         (
             _first_frames(connection, profile.auth.mode == "first_message", welcomes)
             for connection in story.connections
-            if connection.opened is not None
+            if connection.opened is not None and connection.speaks
         ),
         otherwise=inconclusive("not provoked: no connection was opened and authenticated"),
     )
@@ -147,16 +149,13 @@ def credentials_on_every_connection(story: Story, profile: Profile) -> Finding:
         stale, fresh = _freshness(story, client)
         findings += missing + stale
         if len(presenting) >= 2 and not missing and not stale:
-            news = (
-                f"; {fresh} times the token had changed, and the new one came"
-                if fresh
-                else "; no token changed meanwhile"
-            )
-            findings.append(
-                passed(
-                    f"a token on each of {len(presenting)} connections{news}", connections=len(presenting), fresh=fresh
-                )
-            )
+            told, numbers = f"a token on each of {len(presenting)} connections", {"connections": len(presenting)}
+            if fresh:
+                told += f"; {fresh} times the token had changed, and the new one came"
+                findings.append(passed(told, **numbers, fresh=fresh))
+            else:
+                told += "; whether it is taken afresh is not seen: no token changed meanwhile (rotate_token())"
+                findings.append(non_strict(told, **numbers))
     return worst(findings, otherwise=inconclusive("not provoked: no client opened a second connection"))
 
 
@@ -166,8 +165,13 @@ def _missing(story: Story, connection: Connection, profile: Profile, has_token: 
     ``has_token``: whether the client is known to have one.
     """
     opened = connection.opened
-    if _presented(connection) is not None or opened is None:
+    if _presented(connection) is not None or opened is None or not connection.speaks:
         return None
+    if profile.auth.mode != "first_message" and not has_token:
+        return unsupported(
+            f"no token was found in any handshake ({profile.auth.mode}): "
+            f"known are the query parameters {', '.join(sorted(SECRET_PARAMETERS))}, any cookie, and Authorization"
+        )
     said = connection.first("credentials", way="up")
     if said is not None and has_token:
         return failed(f"connection {connection.number} said who it is without its token", at=said.at)
@@ -187,15 +191,19 @@ def _freshness(story: Story, client: Client) -> tuple[list[Finding], int]:
     """The connections that came with an outdated token, and the number of those that came with a new one."""
     tokens = [e for e in story.record.events if e.kind == "token" and e.place == "harness"]
     stale, fresh, used = [], 0, None
-    for connection in client.connections:
+    replaced: set[str] = set()
+    for before, connection in zip([None, *client.connections], client.connections, strict=False):
         event = _presented(connection)
         valid = [e for e in tokens if e.at < connection.attempt]
         if event is None:
             continue
         # A token that changed while the client was fetching it may be the old or the new one.
-        settled = not any(connection.attempt - GRACE <= e.at <= event.at for e in tokens)
-        outdated = {e["fingerprint"] for e in valid[:-1]} | ({used} if used is not None else set())
-        if valid and settled and event["fingerprint"] != valid[-1]["fingerprint"] and event["fingerprint"] in outdated:
+        since = _fetched_from(client, before, connection)
+        settled = not any(since <= e.at <= event.at for e in tokens)
+        # A client may also have a token of its own, which no other replaces.
+        replaced |= {e["fingerprint"] for e in valid[:-1]} | {e["replaced"] for e in valid if e.get("replaced")}
+        current = valid[-1]["fingerprint"] if valid else None
+        if settled and event["fingerprint"] in replaced - {current}:
             age = connection.attempt - valid[-1].at
             seen = f"connection {connection.number} presented a token that had been replaced {age:.3f} s before"
             stale.append(failed(seen, at=event.at))
@@ -203,6 +211,15 @@ def _freshness(story: Story, client: Client) -> tuple[list[Finding], int]:
             fresh += 1
         used = event["fingerprint"]
     return stale, fresh
+
+
+def _fetched_from(client: Client, before: Connection | None, connection: Connection) -> float:
+    """The earliest instant at which the client may have fetched the token of a connection."""
+    began = [e.at for e in client.told("connecting") if e.at <= connection.attempt + GRACE]
+    if began:
+        return began[-1] - GRACE
+    ended = before.signs[0] if before is not None and before.signs else connection.attempt
+    return min(ended, connection.attempt - GRACE)
 
 
 # --- AUTH-04 --------------------------------------------------------------------------------------------------
@@ -259,7 +276,7 @@ def _refusals(story: Story, client: Client, profile: Profile) -> Iterator[Findin
         if refused == 1:
             allowed = profile.reconnect.max_retries
             if allowed is None or failures <= allowed:
-                yield came_back(story, client, connection, profile.backoff.ceiling)
+                yield _refreshed(connection, client, came_back(story, client, connection, profile.backoff.ceiling))
             continue
         since = connection.signs[-1]
         what = f"connection {connection.number}: the token was refused again, without a ready in between"
@@ -267,6 +284,17 @@ def _refusals(story: Story, client: Client, profile: Profile) -> Iterator[Findin
         yield _stopped(story, client, connection, quiet)
         if asked(client, "reconnect", since, story.record.until) is not None:
             refused = 0
+
+
+def _refreshed(connection: Connection, client: Client, back: Finding) -> Finding:
+    """Whether the attempt that followed a refusal showed another token, as far as that can be seen."""
+    after = client.after(connection)
+    first, second = _presented(connection), _presented(after) if after is not None else None
+    same = first is not None and second is not None and first["fingerprint"] == second["fingerprint"]
+    # One that is refused again is judged by what follows.
+    if back.outcome is Outcome.PASS and same and after is not None and after.ready is not None:
+        return non_strict(f"{back.seen}, with the same token: whether it was asked for anew is not seen")
+    return back
 
 
 def _stopped(story: Story, client: Client, connection: Connection, quiet: Finding) -> Finding:
@@ -304,6 +332,8 @@ def server_insists(story: Story, profile: Profile) -> Finding:
 
 def _insisted(story: Story, connection: Connection, timeout: float) -> Finding | None:
     record = story.record
+    if not connection.speaks:
+        return None
     response = connection.first("response", place="server", way="down")
     credentials = [e for e in connection.seen("handshake", "credentials", place="server", way="up") if _is_token(e)]
     early = _before(connection.events, _application(connection, "server"), credentials[0] if credentials else None)
@@ -443,7 +473,7 @@ def _words(text: str) -> Iterator[str]:
     """The parts of a text that may be a token, by what can surround one, and URL-decoded."""
     for pattern in (r"[\s'\"<>(),;&?#]+", r"[\s'\"<>(),;&?#=:/@\[\]{}]+"):
         for word in re.split(pattern, text):
-            for part in (word, word.partition("=")[2], word.rstrip(".")):
+            for part in (word, word.partition("=")[2], word.rstrip("."), word.strip(PUNCTUATION)):
                 if part:
                     yield part
                     yield unquote_plus(part)

@@ -126,6 +126,12 @@ def code_and_reason(story: Story, profile: Profile) -> Finding:
     for client in story.clients:
         for connection in client.connections:
             if (asked_at := _closed_by_application(client, connection)) is not None and connection.close_sent is None:
+                if (
+                    connection.end is not None
+                    and connection.end["by"] == "proxy"
+                    and connection.end.at <= asked_at + GRACE
+                ):
+                    continue  # somebody else was faster
                 if by(story.record, asked_at + profile.close.timeout, connection.over) is Timing.DOUBTFUL:
                     findings.append(inconclusive(f"connection {connection.number}: closing when the record ended"))
                 elif connection.close_received is None:
@@ -151,7 +157,11 @@ def _complete(connection: Connection, code: int | None, reason: str, at: float) 
     return passed(told, code=code) if reason else non_strict(f"{told}: a code, but no reason", at=at)
 
 
-@check("CLOSE-03", "1004, 1005, 1006 and 1015 are never sent, and are a protocol error (1002) when they come.")
+@check(
+    "CLOSE-03",
+    "1004, 1005, 1006 and 1015 are never sent, and are a protocol error (1002) when they come.",
+    side="both",
+)
 def reserved(story: Story, profile: Profile) -> Finding:
     codes = []
     for connection in story.connections:
@@ -162,6 +172,9 @@ def reserved(story: Story, profile: Profile) -> Finding:
                     f"connection {connection.number} sent Close {sent['code']}, which is never sent", at=sent.at
                 )
             codes.append(sent["code"])
+        for own in connection.seen("close", place="server", way="down"):
+            if own.get("code") in RESERVED:
+                return failed(f"connection {connection.number}: the server sent Close {own['code']}", at=own.at)
         received = server_close(connection)
         if received is not None and received.get("code") in RESERVED and sent is not None and sent.get("code") != 1002:
             return failed(

@@ -144,6 +144,13 @@ class Traffic:
         exhausted = allowed is not None and failures >= allowed
         return gave_up or exhausted or asked(self.client, "close", start, end) is not None
 
+    def renumbered(self, before: Link, after: Link) -> bool:
+        """Whether ids were left behind between two connections, so that what is pending takes new ones."""
+        close = before.connection.close_received
+        bad_id = close is not None and close["code"] == 4400
+        dropped = reaction(before.connection, self.profile) == "drop"
+        return dropped or bad_id or self.handed_back(before.until, after.ready)
+
     def distinct(self, place: str) -> Counter[str]:
         """How often each payload was sent (place client), or arrived (place server), repetitions not counted."""
         seen: Counter[str] = Counter()

@@ -133,3 +133,15 @@ def binomial_bound(trials: int, probability: float, alpha: float) -> int:
         if tail > alpha:
             return successes
     return 0
+
+
+def at_least(successes: int, trials: int, probability: float) -> float:
+    """The probability of so many successes or more."""
+    if successes <= 0 or probability >= 1:
+        return 1.0
+    yes, no = math.log(probability), math.log1p(-probability)
+    tail = 0.0
+    for number in range(successes, trials + 1):
+        ways = math.lgamma(trials + 1) - math.lgamma(number + 1) - math.lgamma(trials - number + 1)
+        tail += math.exp(ways + number * yes + (trials - number) * no)
+    return min(1.0, tail)

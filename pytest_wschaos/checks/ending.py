@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..profile import Profile, Reaction
 from ..timeline import Event
 from .story import Client, Connection, Story, unseen_attempts
-from .tolerance import STANDSTILLS, Timing, by, late_by
+from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by
 from .verdict import Finding, failed, inconclusive, passed
 
 RESERVED = frozenset({1004, 1005, 1006, 1015})
@@ -50,7 +50,7 @@ def own_close(connection: Connection) -> Event | None:
     use these codes for dead links, too.
     """
     close = client_close(connection)
-    if close is None or close.get("code") not in (1000, 1001) or connection.opened is None:
+    if close is None or close.get("code") not in (1000, 1001) or connection.ready is None:
         return None
     farewell = connection.first("farewell", way="down")
     prompted = farewell is not None and farewell.at <= close.at
@@ -107,8 +107,11 @@ def came_back(story: Story, client: Client, connection: Connection, longest: flo
         return inconclusive(f"connection {connection.number} had not ended when the record did")
     what = f"connection {connection.number} {describe_end(connection)}"
     due = signs[-1] + longest
-    after = client.after(connection)
-    at = after.attempt if after is not None else None
+    # What began before the end is no answer to it; what began just before may have been.
+    later = [c for c in client.connections if c is not connection and c.attempt >= signs[0] - GRACE]
+    at = later[0].attempt if later else None
+    if at is None and (other := _held_besides(client, connection, signs[-1])) is not None:
+        return inconclusive(f"{what}, when the client had connection {other.number} as well")
     if unseen := client.failed_fetches(signs[0], due if at is None else at):
         at = unseen[0].at
     if asked(client, "close", connection.attempt, due if at is None else min(at, due)) is not None:
@@ -132,6 +135,11 @@ def came_back(story: Story, client: Client, connection: Connection, longest: flo
         case _:
             came = "no attempt followed" if at is None else f"the next attempt came only {at - signs[-1]:.3f} s later"
             return failed(f"{what}; {came}, expected within {longest:.3f} s", at=signs[-1])
+
+
+def _held_besides(client: Client, connection: Connection, at: float) -> Connection | None:
+    """Another connection that the client held at an instant."""
+    return next((c for c in client.connections if c is not connection and c.alive_at(at)), None)
 
 
 def stayed_away(

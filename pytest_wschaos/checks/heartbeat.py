@@ -84,7 +84,9 @@ def _rhythm(story: Story, connection: Connection, interval: float, deadline: flo
                 what = "no ping" if ping is None else f"ping {count + 1} only"
                 since = "ready" if count == 0 else f"ping {count}"
                 seen = f"{which}: {what} {at - last:.3f} s after {since}; expected within {interval:.3f} s"
-                return failed(seen + _unread(story, connection), at=last + interval, pings=count, longest_s=at - last)
+                if why := _unread(story, connection):
+                    return unsupported(f"{seen}, unless it is {why}")
+                return failed(seen, at=last + interval, pings=count, longest_s=at - last)
             late = late_by(record, last, at)
             doubt = f"{which}: {at - last:.3f} s without a ping (expected {interval:.3f} s), but {late}"
         if ping is None:
@@ -108,7 +110,7 @@ def _rhythm(story: Story, connection: Connection, interval: float, deadline: flo
 def _unread(story: Story, connection: Connection) -> str:
     if connection.pings or "ping" in story.record.tells or connection.first("text", "binary", way="up") is None:
         return ""
-    return " (if it pings by messages, a dialect must tell them: fixture wschaos_dialect)"
+    return "a ping that goes as a message, which a dialect must tell (fixture wschaos_dialect)"
 
 
 # --- HEARTBEAT-02, 03, 07 -------------------------------------------------------------------------------------
@@ -342,6 +344,9 @@ def _alarm(story: Story, client: Client, connection: Connection, deadline: float
     if (away is not None and away <= at + GRACE) or wished(client, connection, at + GRACE):
         return None
     code = close.get("code") if close is not None else None
+    farewell = connection.first("farewell", way="down")
+    if farewell is not None and farewell.at <= at:
+        return None
     if code in _OWN_FINDINGS or (code in (1000, 1001) and not outstanding(connection, at)):
         return None
     return None if muted(story, connection, at) or _overdue(story, connection, at, deadline) else at
@@ -399,7 +404,9 @@ def no_false_alarm(story: Story, profile: Profile) -> Finding:
     findings = []
     for client, connection in _each(story):
         alarm = _alarm(story, client, connection, deadline)
-        if alarm is not None and not _is_leftover(story, client, connection, alarm, profile.detection):
+        if alarm is not None and (why := _unread(story, connection)):
+            findings.append(unsupported(f"connection {connection.number} was given up, for a reason that may be {why}"))
+        elif alarm is not None and not _is_leftover(story, client, connection, alarm, profile.detection):
             findings.append(_false_alarm(connection, alarm, deadline))
         elif (slow := _survived(story, connection, deadline)) is not None:
             findings.append(slow)
@@ -414,6 +421,11 @@ def no_false_alarm(story: Story, profile: Profile) -> Finding:
 
 def _false_alarm(connection: Connection, alarm: float, deadline: float) -> Finding:
     waiting = outstanding(connection, alarm)
+    if not waiting and connection.close_sent is None and connection.end is not None and connection.end["how"] == "fin":
+        return inconclusive(
+            f"connection {connection.number} was ended without a Close and with no ping waiting: the client's process "
+            "may have ended, and have been started anew"
+        )
     if waiting and alarm < waiting[0].at + deadline - GRACE:
         why = f"{alarm - waiting[0].at:.3f} s after a ping whose answer may take {deadline:.3f} s"
     elif waiting:

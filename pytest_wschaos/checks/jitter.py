@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, islice
 from statistics import fmean
 
 from ..profile import Profile
@@ -16,6 +17,7 @@ from .backoff import bounds, counted
 from .distribution import (
     Distribution,
     Sample,
+    at_least,
     band,
     binomial_bound,
     blur,
@@ -35,6 +37,12 @@ _USELESS = 0.25
 """Where the waits of a step are blurred by more than this share of the nominal one, on average, it is left out."""
 _CONSTANT = 0.2
 """Draws that lie within this share of the declared spread may be one draw, repeated."""
+_ALIKE = 0.01
+"""Draws that lie within this share of the declared spread of each other may be the same."""
+MOST_PAIRS = 20_000
+"""Pairs of clients, or of rows, that are compared."""
+TESTS = 5
+"""Tests that make up the verdict on JITTER-02; each has its share of the error rate."""
 _HERD_FAULTS = ("abort", "disconnect", "close", "refuse")
 
 
@@ -209,18 +217,20 @@ def spread(story: Story, profile: Profile) -> Finding:
 @check("JITTER-02", "Each delay is drawn anew, for every retry and for every client.", figures=_FIGURES)
 def independence(story: Story, profile: Profile) -> Finding:
     def parts(found: list[Draw], declared: Distribution) -> dict[str, Finding]:
-        along = _along(found, declared, profile)
+        findings = {"along a client": _along(found, declared, profile)}
+        if (copied := _copied(found, declared, profile)) is not None:
+            findings["rows"] = copied
         if len({draw.client for draw in found}) > 1:
-            return {"along a client": along, "between clients": _between(found, declared, profile)}
-        alone = passed("one client only: nothing to say on correlation between clients")
-        return {"along a client": along, "between clients": alone}
+            return {**findings, "between clients": _between(found, declared, profile)}
+        alone = inconclusive("one client only says nothing of a correlation between clients; give others a url_for()")
+        return {**findings, "between clients": alone}
 
     return _judge(story, profile, parts)
 
 
 def _along(found: Sequence[Draw], declared: Distribution, profile: Profile) -> Finding:
-    """Whether a client's draws are fresh along its retries. Two tests of four, each at a quarter of the error rate."""
-    what, alpha = "along each client's retries", profile.jitter.alpha / 4
+    """Whether a client's draws are fresh along its retries. Two tests of five, each at a fifth of the error rate."""
+    what, alpha = "along each client's retries", profile.jitter.alpha / TESTS
     clients = _grouped(found, lambda draw: draw.client)
     if (repeated := _repeated(clients, what, declared, alpha)) is not None:
         return repeated
@@ -242,7 +252,7 @@ def _along(found: Sequence[Draw], declared: Distribution, profile: Profile) -> F
 
 def _between(found: Sequence[Draw], declared: Distribution, profile: Profile) -> Finding:
     """Whether clients draw differently at the same step: the other two tests."""
-    what, alpha = "between clients at the same step", profile.jitter.alpha / 4
+    what, alpha = "between clients at the same step", profile.jitter.alpha / TESTS
     steps = _grouped(found, lambda draw: draw.step)
     if (repeated := _repeated(steps, what, declared, alpha)) is not None:
         return repeated
@@ -251,6 +261,52 @@ def _between(found: Sequence[Draw], declared: Distribution, profile: Profile) ->
     able = any(_would_notice(members, declared, alpha / len(alike)) for members in alike)
     most = max(map(len, steps))
     return _by_runs(test, what, len(found), able, f"{most} draws at one step are too few", alpha)
+
+
+def _copied(found: Sequence[Draw], declared: Distribution, profile: Profile) -> Finding | None:
+    """Whether two rows of failures hold the same draws, step by step, as those of equally seeded generators do.
+
+    Rows of one client are compared with each other, and those of two clients in their order, all taken together.
+    Two fresh draws lie within t of each other, of a spread w, with a probability of 1 - (1 - t/w)^2.
+    """
+    pairs = list(islice(_twins(_grouped_rows(found)), MOST_PAIRS))
+    width = declared.high - declared.low
+    for one, other in pairs:
+        steps = [(a[step], b[step]) for a, b in zip(one, other, strict=False) for step in a.keys() & b.keys()]
+        if not steps:
+            continue
+        within = max(_ALIKE * width, *(sum(d.factor.high - d.factor.low for d in both) for both in steps))
+        same = sum(abs(a.factor.middle - b.factor.middle) <= within for a, b in steps)
+        chance = at_least(same, len(steps), 1 - (1 - min(1.0, within / width)) ** 2)
+        if chance <= profile.jitter.alpha / TESTS / len(pairs):
+            first, second = steps[0]
+            whose = f"of client {second.client}" if second.client != first.client else "of another row of its own"
+            return failed(
+                f"{same} of {len(steps)} draws of client {first.client} are those {whose}, step by step, to within "
+                f"{within:.3f}; fresh draws agree so often with a probability of {chance:.1g}",
+                at=second.wait.at,
+                draws=len(steps),
+                same=same,
+            )
+    return None
+
+
+def _grouped_rows(found: Sequence[Draw]) -> list[Rows]:
+    """Each client's rows of failures, by step."""
+    rows: dict[str, list[Mapping[int, Draw]]] = {}
+    for run in _rows(found):
+        rows.setdefault(run[0].client, []).append({draw.step: draw for draw in run})
+    return list(rows.values())
+
+
+Rows = Sequence[Mapping[int, Draw]]
+
+
+def _twins(clients: Sequence[Rows]) -> Iterator[tuple[Rows, Rows]]:
+    """What is compared: each two clients, and each two rows of one."""
+    yield from combinations(clients, 2)
+    for rows in clients:
+        yield from (([one], [other]) for one, other in combinations(rows, 2))
 
 
 def _grouped(found: Iterable[Draw], key: Callable[[Draw], str | int]) -> list[list[Draw]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ..profile import Profile
 from ..timeline import Event
@@ -271,7 +272,9 @@ def _two_ids(traffic: Traffic) -> Iterator[Finding]:
     """Payloads that reached the server under more ids of one session than they were asked for."""
     asked = Counter(ask["digest"] for ask in traffic.asks)
     ids: dict[tuple[int, str], set[object]] = {}
-    for link in traffic.links:
+    for link, before in zip(traffic.links, [None, *traffic.links], strict=False):
+        if before is not None and traffic.renumbered(before, link):
+            ids.clear()
         for event in link.arrived:
             known = ids.setdefault((link.session, event["digest"]), set())
             known.add(event.get("id"))
@@ -418,7 +421,7 @@ def _resumed(traffic: Traffic, link: Link) -> Iterator[Finding]:
 
 @check(
     "REPLAY-05",
-    "Flushing the queue stays under the server's rate limit.",
+    "The queue is bounded, and flushing it stays under the server's rate limit.",
     figures=("replay.queue_messages", "replay.queue_bytes"),
     needs=("welcome", "message"),
 )
@@ -434,11 +437,26 @@ def flush_is_paced(story: Story, profile: Profile) -> Finding:
     if links and not paced:
         return unsupported("no welcome tells a rate and a burst")
     return worst(
-        (_paced(traffic, link) for traffic, link in paced),
+        [*(_paced(traffic, link) for traffic, link in paced), *(f for t in clients for f in _overfull(t))],
         otherwise=inconclusive(
             "not provoked: no client sent more than the server's burst; send that many while it is down"
         ),
     )
+
+
+def _overfull(traffic: Traffic) -> Iterator[Finding]:
+    """Down-times in which more was queued than the declared queue holds: all of it arrived later."""
+    bound = traffic.profile.replay.queue_messages
+    for before, after in pairwise(traffic.links):
+        asked = Counter(ask["digest"] for ask in traffic.asks if before.until < ask.at < after.ready)
+        came = Counter(e["digest"] for link in traffic.links for e in link.arrived if e.at >= after.ready)
+        queued = sum(min(number, came[digest]) for digest, number in asked.items())
+        if queued > bound:
+            yield failed(
+                f"{queued} messages that were sent while the client was down before {after.name} were all delivered; "
+                f"the declared queue holds {bound}",
+                at=after.ready,
+            )
 
 
 def _paced(traffic: Traffic, link: Link) -> Finding | None:

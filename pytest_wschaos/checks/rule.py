@@ -81,6 +81,8 @@ def select(*patterns: str) -> list[str]:
     """
     chosen: dict[str, None] = {}
     for pattern in patterns or ("*",):
+        if not isinstance(pattern, str):
+            raise UnknownRule(f"{pattern!r} is no rule: name them one by one, as strings, such as 'BACKOFF-*'")
         matching = [rule for rule in rules() if fnmatch.fnmatchcase(rule, pattern.upper())]
         if not matching:
             area = re.split(r"[^A-Z]", pattern.upper())[0]
@@ -116,6 +118,10 @@ def _finding(rule: Rule, story: Story, profile: Profile) -> Finding:
         dialect = story.record.dialect
         who = f"the dialect {dialect!r} does not tell" if dialect else "no dialect was given that tells"
         return unsupported(f"{who} {', '.join(missing)} (fixture wschaos_dialect)")
+    if rule.side != "server" and (hidden := [c.number for c in story.connections if c.encrypted]):
+        return unsupported(
+            f"connection {hidden[0]} is TLS, in which nothing can be read: put the proxy in front of a ws:// upstream"
+        )
     return rule.judge(story, profile)
 
 

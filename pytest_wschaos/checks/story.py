@@ -67,10 +67,21 @@ class Connection:
         return self.first("response")
 
     @cached_property
+    def encrypted(self) -> bool:
+        """Whether nothing could be read of it."""
+        return any(e.kind == "error" and e.get("encrypted") for e in self.events)
+
+    @cached_property
     def host(self) -> str | None:
         """The host that the client asked for."""
         handshake = self.first("handshake", way="up")
         return handshake.get("host") if handshake is not None else None
+
+    @cached_property
+    def speaks(self) -> bool:
+        """Whether its messages are read by the dialect, where there is one."""
+        handshake = self.first("handshake", way="up")
+        return handshake is None or bool(handshake.get("spoken", True))
 
     @cached_property
     def redirect(self) -> Literal["", "own", "foreign"]:

@@ -46,8 +46,11 @@ class Chain:
         return any(stage.held >= stage.capacity for stage in self.stages)
 
     def add(self, stage: Stage, now: float) -> None:
-        """Put a stage at the end."""
-        self.stages.append(stage)
+        """Put a stage at the end, or before all others where it belongs there."""
+        if stage.first:
+            self.stages.insert(sum(other.first for other in self.stages), stage)
+        else:
+            self.stages.append(stage)
         stage.on_start(now)
 
     def remove(self, stage: Stage, now: float) -> None:

@@ -15,6 +15,14 @@ from .stage import End, Item
 READ_SIZE = 64 * 1024
 """Bytes read at once. asyncio's default of 256 KiB makes the allocator map and unmap memory for each read."""
 
+EARLY = 64 * 1024
+"""Bytes that are read from a client while the server is being dialled."""
+LINGER = 1.0
+"""Seconds for which what a peer still sends is thrown away after a fault's FIN. Closed with bytes unread, the kernel
+would send a RST instead."""
+HIDDEN = 120.0
+"""Seconds for which a side is kept that must not see its end; then its socket is let go, as a kernel does too."""
+
 How = Literal["fin", "reset"]
 
 
@@ -39,27 +47,37 @@ class Side(asyncio.Protocol):
         """The pipe that ends here."""
         self.over = False
         """Whether its TCP has ended, or is being ended by us."""
+        self._unmade: How | None = None  # how it was ended before it was made
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         if hasattr(transport, "max_size"):
             transport.max_size = READ_SIZE
-        if self.over:
+        if not self.over:
+            self._connection.side_made(self)
+        elif self._unmade is None:
             transport.abort()
-            return
-        self._connection.side_made(self)
+        else:
+            self._connection.tap.ended(self.place, "proxy", self._unmade)
+            self._close(self._unmade)
 
     def data_received(self, data: bytes) -> None:
-        self.out.feed(data)
+        if not self.over:
+            self.out.feed(data)
 
     def eof_received(self) -> bool:
+        if self.over:  # both have ended
+            return False
         self._end("peer", "fin")
         return True  # the other direction may go on: a blackhole hides this end
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end("peer", "reset" if error is not None else "fin")
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
         self._connection.side_lost()
 
     def pause_writing(self) -> None:
@@ -73,14 +91,40 @@ class Side(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def finish(self, how: How = "fin") -> None:
-        """End it: with a FIN behind what is still to be sent, or at once with a RST."""
+    def finish(self) -> None:
+        """Close it, behind what is still to be sent."""
         if self._transport is not None:
-            if how == "reset":
-                reset(self._transport)
-            else:
-                self._transport.close()
+            self._transport.close()
+        self._end("proxy", "fin")
+
+    def cut(self, how: How) -> None:
+        """End it for a fault: with a FIN behind what is still to be sent, or at once with a RST."""
+        if self._transport is not None:
+            self._close(how)
+        elif not self.over:
+            self._unmade = how
         self._end("proxy", how)
+
+    def _close(self, how: How) -> None:
+        transport = self._transport
+        assert transport is not None
+        if how == "reset":
+            reset(transport)
+        elif not transport.is_closing():
+            transport.write_eof()
+            transport.resume_reading()
+            self.keep(LINGER)
+
+    def keep(self, seconds: float) -> None:
+        """Hold the socket for a while, and longer while something is still to be sent; then let go of it."""
+        if self._transport is not None:
+            self._timer = self._connection.loop.call_later(seconds, self._let_go, seconds)
+
+    def _let_go(self, seconds: float) -> None:
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self.keep(seconds)
+        elif self._transport is not None:
+            self._transport.abort()
 
     def drop(self, *, patient: bool = False) -> None:
         """Let go of the socket without a word; if ``patient``, one being closed may still send what is left."""
@@ -161,7 +205,18 @@ class Pipe:
         """Whether nothing is waiting in the toxics."""
         return not any(stage.queue for stage in self.chain.stages)
 
+    @property
+    def silent(self) -> bool:
+        """Whether what ends in it is hidden from its target."""
+        return any(stage.silences for stage in self.chain.stages)
+
     def _feed(self, item: Item) -> None:
+        if self.way == "up" and self._connection.hold_early(item):
+            return
+        self.deliver(item)
+
+    def deliver(self, item: Item) -> None:
+        """Put something into the toxics."""
         self.chain.feed(item, self._loop.time())
         self._settle()
 
@@ -215,6 +270,8 @@ class Connection:
         """Whether nothing is passed on any more; what was passed on before may still be on its way out."""
         self.cutting = False
         """Whether a fault is ending both sides; neither end is then passed on as the other's."""
+        self._early: list[Item] | None = []
+        """What came from the client before there was a server; None: there is, or there will be none."""
         self._dial = dial
         self._gone = gone
         self.dialling: asyncio.Task[None] | None = None
@@ -230,8 +287,8 @@ class Connection:
         self.cutting = True
         if not (self.client.over and self.server.over):
             self.tap.cut(fault, how)
-        self.client.finish(how)
-        self.server.finish(how)
+        self.client.cut(how)
+        self.server.cut(how)
         self._close()
 
     def drop(self) -> None:
@@ -242,26 +299,48 @@ class Connection:
         self._gone(self)
 
     def side_made(self, side: Side) -> None:
-        """A side is connected: the client's is read only once the server's is there."""
+        """A side is connected."""
         if side is self.client:
-            side.read(False)
             self._dial(self)
-        else:
-            self.client.read(True)
+            return
+        early, self._early = self._early or [], None
+        for item in early:
+            self.up.deliver(item)
+        self.client.read(True)
+
+    def hold_early(self, item: Item) -> bool:
+        """Whether something from the client has to wait for the server, which is being dialled."""
+        if self._early is None or self.closed:
+            return False
+        self._early.append(item)
+        if self._early == [End.EOF]:
+            self.drop()  # it has left without a word
+        elif sum(len(item) for item in self._early if isinstance(item, bytes)) >= EARLY:
+            self.client.read(False)
+        return True
 
     def unreachable(self, text: str) -> None:
-        """The server cannot be connected to: the client sees its connection end."""
+        """The server cannot be connected to: the client sees its connection end, unless a toxic hides that."""
         self.tap.error(text)
+        unread, self._early = bool(self._early), None
         self.server.over = True
-        self.client.finish()
+        if unread and not self.down.silent:
+            self.client.cut("reset")  # as the kernel does for bytes that nobody will read
+        else:
+            self.down.deliver(End.EOF)
 
     def side_over(self) -> None:
         """A side has ended. When both have and nothing is on its way, the connection is over."""
-        if not self.closed and self.client.over and self.server.over and self.up.empty and self.down.empty:
+        if self.closed or self.cutting:
+            return
+        if self.client.over and self.server.over and self.up.empty and self.down.empty:
             self._close()
             # Where a blackhole hid the ends from both, nobody else closes the sockets.
-            self.client.drop(patient=True)
-            self.server.drop(patient=True)
+            for side in (self.client, self.server):
+                if side.into.silent:
+                    side.keep(HIDDEN)
+                else:
+                    side.drop(patient=True)
 
     def side_lost(self) -> None:
         """A side's socket is gone."""

@@ -112,6 +112,16 @@ class Engine:
             self.proxy(name).retire()
             del self.proxies[name]
 
+    async def start(self, name: str) -> None:
+        """Let a proxy listen again; nothing happens where it does, or where there is none.
+
+        Raises:
+            CannotListen: its address has been taken meanwhile.
+        """
+        async with self._lock:
+            if (proxy := self.proxies.get(name)) is not None:
+                await proxy.start()
+
     async def reset(self) -> None:
         """Start every proxy that is stopped, and remove all toxics.
 

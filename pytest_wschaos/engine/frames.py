@@ -28,8 +28,16 @@ class Opcode(IntEnum):
     PONG = 10
 
 
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of a TLS connection, in both directions."""
+
+
 class Malformed(ValueError):
     """The stream is not what RFC 6455 says; nothing after this point can be read."""
+
+
+class Encrypted(Malformed):
+    """The bytes are encrypted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,11 @@ _Frame = tuple[bool, bool, Opcode, int, bytes | None]
 """A whole frame: final, compressed, opcode, size, and the payload if it was kept."""
 
 
+INFLATED_LIMIT = 8 * PAYLOAD_LIMIT
+"""Bytes up to which a compressed message is followed; what is larger takes too long, and those after it are not
+read."""
+
+
 class Inflater:
     """Undoes permessage-deflate (RFC 7692) for one direction."""
 
@@ -74,8 +87,12 @@ class Inflater:
             return None
         try:
             plain = self._state.decompress(data + b"\x00\x00\xff\xff", PAYLOAD_LIMIT + 1)
-            while self._state.unconsumed_tail:  # thrown away, but the next message may refer to it
+            for _ in range(INFLATED_LIMIT // PAYLOAD_LIMIT):
+                if not self._state.unconsumed_tail:
+                    break
+                # Thrown away, but the next message may refer to it.
                 self._state.decompress(self._state.unconsumed_tail, PAYLOAD_LIMIT)
+            self._lost = self._takeover and bool(self._state.unconsumed_tail)
         except zlib.error:
             self._lost = self._takeover
             return None
@@ -110,20 +127,32 @@ class StreamReader:
         if not self.frames:
             return
         self._buffer += data
-        if not self._head_done:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                if len(self._buffer) > HEAD_LIMIT:
-                    raise Malformed("no end of the HTTP head")
+        while self.frames:
+            if not self._head_done:
+                if (head := self._read_head()) is None:
+                    return
+                yield head
+            elif (frame := self._skip() if self._skipping else self._frame()) is None:
                 return
-            text = self._buffer[:end].decode("latin-1")
-            del self._buffer[: end + 4]
-            self._head_done = True
-            yield _head(text)
-        while self.frames and (frame := self._skip() if self._skipping else self._frame()) is not None:
-            seen = self._assemble(*frame)
-            if seen is not None:
+            elif (seen := self._assemble(*frame)) is not None:
                 yield seen
+
+    def expect_head(self) -> None:
+        """Another head follows: the one before was only a provisional answer."""
+        self._head_done = False
+
+    def _read_head(self) -> Head | None:
+        if self._buffer.startswith(TLS_HANDSHAKE):
+            raise Encrypted("TLS, which the proxy passes on as it is")
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._buffer) > HEAD_LIMIT:
+                raise Malformed("no end of the HTTP head")
+            return None
+        text = self._buffer[:end].decode("latin-1")
+        del self._buffer[: end + 4]
+        self._head_done = True
+        return _head(text)
 
     def _skip(self) -> _Frame | None:
         """Throw the bytes of a large frame away as they come; the frame, once they all have."""

@@ -18,7 +18,7 @@ NETLINK_SOCK_DIAG = 4
 DESTROYED_TCP4 = 1 << 0  # the groups are counted from 1 and given as bits
 DESTROYED_TCP6 = 1 << 2
 _HEADER = 16  # struct nlmsghdr
-_IDENTITY = struct.Struct("!4xHH16x16s")  # struct inet_diag_msg: local and remote port, remote address
+_IDENTITY = struct.Struct("!B3xHH16x16s")  # struct inet_diag_msg: family, local and remote port, remote address
 _MESSAGE = 72  # its length; attributes follow
 _INFO = 2  # INET_DIAG_INFO, a struct tcp_info
 _RCV_SPACE = 96  # offset in tcp_info of a figure that is 0 until a connection is established, and never again
@@ -45,20 +45,22 @@ def _open() -> socket.socket:
     return sock
 
 
-def attempted_port(message: bytes) -> int | None:
-    """The port that a freed socket had tried in vain; 0 where the kernel has wiped it; None: it did not try in vain.
+def attempted(message: bytes) -> tuple[bytes, int] | None:
+    """The address and port that a freed socket had tried in vain; None: it did not try in vain.
 
-    The port is wiped where the client's connect() was a blocking one.
+    The port is 0 where the kernel has wiped it: where the client's connect() was a blocking one.
     """
-    _, remote, address = _IDENTITY.unpack_from(message, _HEADER)
+    family, _, remote, address = _IDENTITY.unpack_from(message, _HEADER)
     if not any(address):  # it listened
         return None
+    if family == socket.AF_INET:
+        address = address[:4]
     offset = _HEADER + _MESSAGE
     while offset + 4 <= len(message):
         length, kind = struct.unpack_from("=HH", message, offset)
         if kind == _INFO and length >= 4 + _RCV_SPACE + 4:
             (space,) = struct.unpack_from("=I", message, offset + 4 + _RCV_SPACE)
-            return None if space else int(remote)
+            return None if space else (address, int(remote))
         offset += max(4, (length + 3) & ~3)
     return None
 
@@ -126,12 +128,16 @@ class FreedSockets:
             except OSError:  # more came than the buffer holds
                 self._blind()
                 continue
-            port = attempted_port(message)
+            if (target := attempted(message)) is None:
+                continue
+            address, port = target
+            if port == 0 and not any(expected.at(address) for expected in self._expected.values()):
+                continue
             if port == 0 and len(self._expected) == 1 and not _others():
                 port = next(iter(self._expected))
             if port == 0:
                 self._blind()
-            elif port in self._expected:
+            elif port in self._expected and self._expected[port].at(address):
                 late = LATE_WHEN_IDLE if self._idle.least() >= IDLE_ENOUGH else LATE_WHEN_BUSY
                 self._expected[port].refused(self._loop.time(), late)
 

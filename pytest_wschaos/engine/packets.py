@@ -12,6 +12,7 @@ from .refusals import Expected, Reservation, reserve
 
 ETH_P_ALL = 0x0003
 SOL_PACKET = 263
+PACKET_STATISTICS = 6  # reading them sets them to 0
 PACKET_IGNORE_OUTGOING = 23  # loopback shows each packet on its way out and on its way in
 SO_ATTACH_FILTER = 26
 SO_TIMESTAMPNS = 35
@@ -37,10 +38,13 @@ _ONLY_SYN = [
 ]
 
 
-def read_syn(packet: bytes) -> tuple[int, int, int]:
-    """The port that a SYN is for, the port that it comes from, and its sequence number."""
-    start = 40 if packet[0] >> 4 == 6 else (packet[0] & 0x0F) * 4
-    return struct.unpack_from("!H", packet, start + 2)[0], *struct.unpack_from("!HxxI", packet, start)
+def read_syn(packet: bytes) -> tuple[bytes, int, int, int]:
+    """The address and port that a SYN is for, the port that it comes from, and its sequence number."""
+    six = packet[0] >> 4 == 6
+    start = 40 if six else (packet[0] & 0x0F) * 4
+    address = packet[24:40] if six else packet[16:20]
+    source, port, sequence = struct.unpack_from("!HHI", packet, start)
+    return address, port, source, sequence
 
 
 class Packets:
@@ -70,6 +74,7 @@ class Packets:
         if self._sock is None:
             self._sock = _open()
             self._loop.add_reader(self._sock.fileno(), self._read)
+        self._read()  # what came while this port still listened
         self._expected[port] = expected
 
     def forgive(self, port: int) -> None:
@@ -95,15 +100,23 @@ class Packets:
             try:
                 packet, ancillary, _, _ = self._sock.recvmsg(256, 64)
             except BlockingIOError:
+                self._look_for_losses()
                 return
             except OSError:  # an interface went away; the socket goes on
                 continue
-            port, source, sequence = read_syn(packet)
+            address, port, source, sequence = read_syn(packet)
             expected = self._expected.get(port)
             # A SYN that meets the remains of an earlier connection is answered by them, and sent a second time.
-            if expected is not None and self._sequences.get((port, source)) != sequence:
+            if expected is not None and expected.at(address) and self._sequences.get((port, source)) != sequence:
                 self._sequences[port, source] = sequence
                 expected.refused(self._loop.time() - _age(ancillary), 0.0)
+
+    def _look_for_losses(self) -> None:
+        """Where the buffer was full, some attempts were not seen."""
+        assert self._sock is not None
+        _, dropped = struct.unpack("II", self._sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+        for expected in self._expected.values() if dropped else ():
+            expected.blind()
 
 
 def _age(ancillary: list[tuple[int, int, bytes]]) -> float:

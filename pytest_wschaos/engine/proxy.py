@@ -56,7 +56,7 @@ def parse_address(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if not colon:
         raise CannotListen(f"address {address}: missing port in address")
-    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
         raise CannotListen(f"address {port}: invalid port")
     return host.strip("[]"), int(port)
 
@@ -212,6 +212,13 @@ class Proxy:
         self._refusals.expect(self._refused_port, self)
         self.stop(how)
         self._reserved = self._refusals.reserve(*self.address)
+
+    def at(self, address: bytes) -> bool:
+        """Whether it listens on an IP address, given in 4 or 16 bytes."""
+        host, told = self.address[0], ipaddress.ip_address(address)
+        if isinstance(told, ipaddress.IPv6Address) and told.ipv4_mapped is not None:
+            told = told.ipv4_mapped
+        return host in WILDCARDS or ipaddress.ip_address(host) == told
 
     def refused(self, at: float, late: float) -> None:
         """The kernel refused a client."""

@@ -22,6 +22,9 @@ from typing import Protocol
 class Expected(Protocol):
     """A proxy that refuses: what is told of attempts on its port."""
 
+    def at(self, address: bytes) -> bool:
+        """Whether it listened on an address, given in 4 or 16 bytes."""
+
     def refused(self, at: float, late: float) -> None:
         """A client was refused at ``at`` (loop time), or up to ``late`` seconds before."""
 

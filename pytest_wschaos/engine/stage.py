@@ -24,6 +24,9 @@ class End(enum.Enum):
 
 Item = bytes | End
 
+OVERHEAD = 64
+"""Bytes that an item takes beside its data, about: many small ones must not take all memory."""
+
 
 class Stage:
     """Base of all toxics: passes everything on at once.
@@ -38,6 +41,10 @@ class Stage:
     """The attributes that the toxic has, with their values where none are given."""
     capacity: ClassVar[int] = 1024 * 1024
     """Bytes that may be held; above it the source is no longer read."""
+    first: ClassVar[bool] = False
+    """Whether it stands before all other toxics, whenever it came."""
+    silences: ClassVar[bool] = False
+    """Whether it hides the end of the stream."""
 
     def __init__(self, attributes: Attributes, rng: random.Random) -> None:
         self.attributes = attributes
@@ -54,13 +61,13 @@ class Stage:
         """Queue an item; it never overtakes the one before it."""
         self.queue.append((max(due, self.queue[-1][0]) if self.queue else due, item))
         if isinstance(item, bytes):
-            self.held += len(item)
+            self.held += len(item) + OVERHEAD
 
     def pop(self) -> tuple[float, Item]:
         """Take the item that is due first."""
         due, item = self.queue.popleft()
         if isinstance(item, bytes):
-            self.held -= len(item)
+            self.held -= len(item) + OVERHEAD
         return due, item
 
     def requeue(self, at: float) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from ..profile import Profile
+from ..retry_after import retry_after
 from .close_policy import End
 from .credentials import headers, scrub, url_with_token
 from .protocol import SUBPROTOCOL
@@ -64,19 +63,3 @@ async def dial(
         return End(reason=type(error).__name__)
     assert isinstance(wire, Wire)
     return wire
-
-
-def retry_after(answer: Mapping[str, str]) -> float | None:
-    """Seconds of a ``Retry-After`` header; None without one that can be read.
-
-    Fractions of a second, which the standard does not know, are understood. A date is taken relative to the
-    answer's own ``Date``, so that nobody's clock has to be right.
-    """
-    value = answer.get("Retry-After", "").strip()
-    if value.replace(".", "", 1).isdecimal():
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value) - parsedate_to_datetime(answer.get("Date", ""))
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, until.total_seconds())

@@ -7,6 +7,7 @@ refuses the upgrade, or accepts and closes at once. Each can be active several t
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -303,7 +304,8 @@ class HandlerServer:
             )
         except OSError as error:
             reason = error.strerror or str(error)
-            raise OSError(error.errno, f"cannot listen on {self.host}:{self.port}: {reason}") from error
+            number = errno.EADDRNOTAVAIL if error.errno is None else error.errno
+            raise OSError(number, f"cannot listen on {self.host}:{self.port}: {reason}") from error
         self._port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def stop(self, grace: float | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from ..engine.refusals import Expected, Refusals, Reservation
@@ -38,5 +39,6 @@ class SimulatedRefusals:
         self._expected.clear()
 
     def _refused(self, address: Address) -> None:
-        if (expected := self._expected.get(address[1])) is not None:
+        expected = self._expected.get(address[1])
+        if expected is not None and expected.at(ipaddress.ip_address(address[0]).packed):
             expected.refused(self._loop.time(), 0.0)

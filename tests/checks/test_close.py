@@ -175,6 +175,17 @@ class TestCodeAndReason:
         assert verdict("CLOSE-02", s.record(100)).outcome is FAIL
 
 
+class TestCutInTheMiddle:
+    """CLOSE-02"""
+
+    def test_somebody_else_was_faster(self) -> None:
+        s = Script()
+        s.opened(0.0)
+        s.app(10.0, "close")
+        s.end(10.001, how="reset")
+        assert verdict("CLOSE-02", s.record(30)).outcome is INCONCLUSIVE
+
+
 class TestReserved:
     """CLOSE-03"""
 
@@ -186,9 +197,16 @@ class TestReserved:
     def test_received(self, answer: int, outcome: Outcome) -> None:
         s = Script()
         s.opened(0.0)
-        s.frame(1.0, "down", "close", code=1005, reason="")
+        s.event(1.0, "close", way="down", code=1005, reason="")
         s.frame(1.1, "up", "close", code=answer, reason="")
         assert verdict("CLOSE-03", s.record(100)).outcome is outcome
+
+    def test_sent_by_the_server(self) -> None:
+        s = Script()
+        s.opened(0.0)
+        s.frame(1.0, "down", "close", code=1006, reason="")
+        s.frame(1.1, "up", "close", code=1002, reason="")
+        assert "the server sent Close 1006" in verdict("CLOSE-03", s.record(100)).seen
 
 
 class TestUnfinished:

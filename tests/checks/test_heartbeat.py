@@ -77,7 +77,9 @@ class TestPings:
         s = Script()
         s.opened(0.0)
         s.frame(20.0, "up", "text", size=4)
-        assert "a dialect must tell them" in verdict("HEARTBEAT-01", s.record(40)).seen
+        found = verdict("HEARTBEAT-01", s.record(40))
+        assert found.outcome is Outcome.UNSUPPORTED
+        assert "a dialect must tell" in found.seen
 
     def test_none_on_the_second_connection(self) -> None:
         s = Script()
@@ -361,6 +363,26 @@ class TestFalseAlarm:
         s.opened(0.0)
         s.end(45.0, by="peer")
         assert verdict("HEARTBEAT-04", s.record(50)).outcome is INCONCLUSIVE
+        s.opened(46.0)
+        assert "have been started anew" in verdict("HEARTBEAT-04", s.record(60)).seen
+
+    def test_pings_that_cannot_be_read(self) -> None:
+        s = Script()
+        s.opened(0.0)
+        s.frame(20.0, "up", "text", size=4)
+        s.end(45.0, by="peer", how="reset")
+        s.opened(46.0)
+        assert verdict("HEARTBEAT-04", s.record(60)).outcome is Outcome.UNSUPPORTED
+
+    def test_it_leaves_when_the_server_says_farewell(self) -> None:
+        s = Script()
+        s.opened(0.0)
+        s.ping(30.0, answered=None)
+        s.frame(30.1, "down", "farewell", retry_after=1)
+        s.frame(30.2, "up", "close", code=1000, reason="")
+        s.end(30.3, by="peer")
+        s.opened(32.0)
+        assert verdict("HEARTBEAT-04", s.record(35)).outcome is INCONCLUSIVE
 
     def test_a_dead_link_is_no_false_alarm(self) -> None:
         assert verdict("HEARTBEAT-04", detected(ended=95.0).record(120)).outcome is INCONCLUSIVE

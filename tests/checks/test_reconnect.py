@@ -56,9 +56,12 @@ class TestDeadLink:
     def test_found_out(self, abandoned: float | None, back: float | None, outcome: Outcome) -> None:
         assert verdict("RECONNECT-01", self.dropped(abandoned, back).record(100)).outcome is outcome
 
+    def test_what_met_the_drop_stays_dead_when_it_is_over(self) -> None:
+        assert verdict("RECONNECT-01", self.dropped(until=30).record(100)).outcome is PASS
+        assert verdict("RECONNECT-01", self.dropped(None, None, until=30).record(100)).outcome is FAIL
+
     def test_cannot_tell(self) -> None:
         assert verdict("RECONNECT-01", self.dropped(None, None).record(50)).outcome is INCONCLUSIVE
-        assert verdict("RECONNECT-01", self.dropped(None, None, until=30).record(100)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-01", self.dropped(60.2, 61).lag(60.2, 0.1).record(100)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-01", self.dropped(resume=True).record(100)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-01", self.dropped(direction="up").record(100)).outcome is INCONCLUSIVE
@@ -69,6 +72,19 @@ class TestDeadLink:
     def test_no_heartbeat_declared(self) -> None:
         profile = Profile().with_(heartbeat={"interval": None})
         assert verdict("RECONNECT-01", self.dropped().record(100), profile).outcome is UNSUPPORTED
+
+
+class TestTls:
+    """Nothing can be read of an encrypted connection."""
+
+    def test_no_rule_of_the_client_can_be_judged(self) -> None:
+        s = Script()
+        s.attempt(0.0)
+        s.event(0.1, "error", "proxy", conn=1, error="not WebSocket", encrypted=True)
+        for rule in ("RECONNECT-04", "BACKOFF-01", "HEARTBEAT-01"):
+            found = verdict(rule, s.record(100))
+            assert found.outcome is Outcome.UNSUPPORTED
+            assert found.seen.startswith("connection 1 is TLS")
 
 
 class TestAbnormalEnd:
@@ -87,6 +103,17 @@ class TestAbnormalEnd:
         assert verdict("RECONNECT-02", self.cut(None).record(100)).outcome is FAIL
         assert verdict("RECONNECT-02", self.cut(None).record(40)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-02", self.cut(90.0).app(90.0, "reconnect").record(100)).outcome is FAIL
+
+    def test_what_began_before_the_end_is_no_answer_to_it(self) -> None:
+        s = Script()
+        first = s.opened(0.0)
+        second = s.opened(10.0)
+        s.end(20.0, how="reset", conn=first)
+        found = verdict("RECONNECT-02", s.record(100))
+        assert found.outcome is INCONCLUSIVE
+        assert "when the client had connection 2 as well" in found.seen
+        s.end(15.0, conn=second)
+        assert verdict("RECONNECT-02", s.record(100)).outcome is FAIL
 
     def test_nothing_is_due_when_the_retries_are_used_up(self) -> None:
         none_left = Profile().with_(reconnect={"max_retries": 0})
@@ -149,10 +176,23 @@ class TestOpenTimeout:
 
     @pytest.mark.parametrize(
         ("abandoned", "back", "outcome"),
-        [(10.0, 11.0, PASS), (10.2, 11.0, FAIL), (None, None, FAIL), (10.0, None, FAIL), (3.0, 4.0, PASS)],
+        [(10.0, 11.0, PASS), (10.2, 11.0, FAIL), (None, None, FAIL), (10.0, None, FAIL), (6.0, 7.0, PASS)],
     )
     def test_given_up(self, abandoned: float | None, back: float | None, outcome: Outcome) -> None:
         assert verdict("RECONNECT-04", self.unanswered(abandoned, back).record(100)).outcome is outcome
+
+    def test_a_close_ends_the_attempt_in_time(self) -> None:
+        s = Script()
+        s.opened(0.0, ready=False)
+        s.event(10.0, "close", way="up", code=1000, reason="")
+        s.end(14.9, by="peer")
+        s.opened(16.0)
+        assert verdict("RECONNECT-04", s.record(100)).outcome is PASS
+
+    def test_given_up_long_before(self) -> None:
+        s = self.unanswered(3.0, 4.0)
+        assert verdict("RECONNECT-04", s.record(100)).outcome is INCONCLUSIVE  # for a reason of its own, perhaps
+        assert verdict("RECONNECT-04", s.fault(0.0, "unanswered_handshake").record(100)).outcome is PASS
 
     def test_cannot_tell(self) -> None:
         assert verdict("RECONNECT-04", self.unanswered(None).record(9)).outcome is INCONCLUSIVE

@@ -297,6 +297,17 @@ class TestDelivery:
         s = broken(last_id=2).send(10.02, 2, "two")
         assert outcomes(s.record(20)) == {}
 
+    def test_new_ids_after_a_message_was_given_up(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        s.ask(1.0, "too big").ask(1.0, "two")
+        s.send(2.0, 1, "too big", acked=False).send(2.01, 2, "two", acked=False)
+        s.frame(2.1, "down", "close", code=1009, reason="")
+        s.cut(2.2)
+        s.live(10.0, recovered=True, last_id=0)
+        s.send(10.02, 1, "two")
+        assert verdict("REPLAY-03", s.record(20)).outcome is not FAIL
+
     def test_under_two_ids(self) -> None:
         s = broken().send(10.02, 2, "two").send(10.03, 3, "two")
         found = verdict("REPLAY-03", s.record(20))
@@ -446,6 +457,18 @@ class TestFlush:
 
     def test_no_rate_told(self) -> None:
         assert verdict("REPLAY-05", self.flushed(50, 0.001, rate=None).record(20)).outcome is UNSUPPORTED
+
+    @pytest.mark.parametrize(("count", "outcome"), [(5, INCONCLUSIVE), (6, FAIL)])
+    def test_more_than_the_queue_holds(self, count: int, outcome: Outcome) -> None:
+        s = Chat()
+        s.live(0.0, rate=50.0, burst=100)
+        s.cut(1.0)
+        for number in range(count):
+            s.ask(2.0, f"message {number}", f"r{number}")
+        s.live(10.0, rate=50.0, burst=100)
+        for number in range(count):
+            s.send(10.1 + number, number + 1, f"message {number}")
+        assert verdict("REPLAY-05", s.record(30), queue_messages=5).outcome is outcome
 
     def test_rate_limited(self) -> None:
         s = self.flushed(50, 0.001)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_wschaos.engine.stage import End, Stage
+from pytest_wschaos.engine.stage import OVERHEAD, End, Stage
 from pytest_wschaos.engine.toxics import BEYOND, STANDARD, TOXICS
 
 from .track import Track, stage
@@ -79,14 +79,23 @@ def test_removing_what_is_not_there_changes_nothing() -> None:
 def test_the_source_is_not_read_while_a_toxic_is_full() -> None:
     held = stage("stall")
     track = Track(held)
-    track.feed(bytes(held.capacity - 1))
+    track.feed(bytes(held.capacity - OVERHEAD - 1))
     assert not track.chain.full
     track.feed(b"x")
     assert track.chain.full
     assert track.chain.next_at == math.inf
     track.remove(held, 1.0)
     assert not track.chain.full
-    assert len(track.data) == held.capacity
+    assert len(track.data) == held.capacity - OVERHEAD
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_idle_timeout_hears_what_the_peer_sends_whenever_it_came(late: bool) -> None:
+    held, idle = stage("stall"), stage("idle_timeout", timeout=1000)
+    track = Track(*((held,) if late else (idle, held)))
+    if late:
+        track.chain.add(idle, 0.0)
+    assert track.chain.stages == [idle, held]
 
 
 def test_every_toxic_is_registered_under_its_own_name() -> None:

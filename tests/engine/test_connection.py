@@ -6,11 +6,14 @@ import asyncio
 import hashlib
 import random
 import socket
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from pytest_wschaos.engine import connection
 from pytest_wschaos.engine.connection import READ_SIZE, Connection
+from pytest_wschaos.engine.stage import OVERHEAD
 
 from .rig import PATIENCE, Peer, Rig, eventually, open_rig
 
@@ -31,6 +34,18 @@ def add_both(rig: Rig, type: str, **attributes: float) -> None:
 def remove_both(rig: Rig, type: str) -> None:
     for stream in BOTH:
         rig.proxy.remove_toxic(f"{type}_{stream}")
+
+
+@contextmanager
+def full_queue() -> Iterator[str]:
+    """An address whose queue is full: a further SYN is not answered."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        yield f"127.0.0.1:{full.getsockname()[1]}"
 
 
 async def fill(peer: Peer, size: int = 64 * 1024 * 1024) -> None:
@@ -331,7 +346,10 @@ async def test_a_blackhole_hides_data_and_ends_and_outlives_its_removal(rig: Rig
     assert tap.seen["server", "up"] == tap.seen["client", "down"] == b"ping"
 
 
-async def test_a_connection_whose_ends_were_hidden_is_let_go_when_both_have_come(rig: Rig) -> None:
+async def test_a_connection_whose_ends_were_hidden_is_let_go_when_both_have_come(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HIDDEN", 0.05)
     client, server = await rig.pair()
     add_both(rig, "blackhole")
     client.close()
@@ -341,7 +359,24 @@ async def test_a_connection_whose_ends_were_hidden_is_let_go_when_both_have_come
     await eventually(lambda: not connections(rig), "the connection is forgotten")
 
 
-async def test_ends_that_a_latency_held_are_let_go_though_a_blackhole_swallows_them(rig: Rig) -> None:
+@pytest.mark.parametrize("dead", ["upstream", "downstream", "both"])
+async def test_a_hidden_end_is_not_told_by_the_other_ones_half_close(rig: Rig, dead: str) -> None:
+    client, server = await rig.pair()
+    for stream in ("upstream", "downstream"):
+        if dead in (stream, "both"):
+            rig.proxy.add_toxic("blackhole", stream=stream)
+    client.writer.write_eof()
+    server.writer.write_eof()
+    await eventually(lambda: len(rig.notes.taps[0].ends) >= 2, "both ends")
+    await asyncio.sleep(0.05)  # nothing must come
+    hidden = {"upstream": [server], "downstream": [client], "both": [client, server]}[dead]
+    assert all(peer.silent for peer in hidden)
+
+
+async def test_ends_that_a_latency_held_are_let_go_though_a_blackhole_swallows_them(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HIDDEN", 0.05)
     client, server = await rig.pair()
     add_both(rig, "latency", latency=60_000)
     await client.send(b"x")
@@ -408,7 +443,7 @@ async def test_a_stall_is_bounded_and_the_sender_waits(rig: Rig) -> None:
     filling = asyncio.create_task(fill(client))
     await stuck(rig, filling, "up")
     (stage,) = connections(rig)[0].up.chain.stages
-    assert stage.capacity <= stage.held < stage.capacity + READ_SIZE
+    assert stage.capacity <= stage.held < stage.capacity + READ_SIZE + OVERHEAD
     assert server.silent
     rig.proxy.remove_toxic("stall_upstream")
     await server.receive(64 * 1024 * 1024)
@@ -568,14 +603,57 @@ async def test_a_client_that_has_sent_already_is_reset(rig: Rig) -> None:
         await client.rest()
 
 
+@pytest.mark.parametrize("toxic", ["blackhole", None])
+async def test_a_toxic_may_hide_that_the_upstream_is_not_there(rig: Rig, toxic: str | None) -> None:
+    if toxic:
+        rig.proxy.add_toxic(toxic)
+    rig.proxy.upstream = "127.0.0.1:1"
+    client = await rig.client()
+    await eventually(lambda: rig.notes.taps and rig.notes.taps[0].errors, "the upstream was tried")
+    await asyncio.sleep(0.05)  # nothing must come
+    assert client.silent is bool(toxic)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_client_that_leaves_while_the_upstream_is_dialled_is_gone(rig: Rig, reset: bool) -> None:
+    with full_queue() as address:
+        rig.proxy.upstream = address
+        client = await rig.client()
+        await eventually(lambda: connections(rig) and connections(rig)[0].dialling, "it is dialled")
+        if reset:
+            await client.reset()
+        else:
+            client.close()
+        await eventually(lambda: not connections(rig), "the connection is forgotten")
+        assert rig.notes.taps[0].ends == [("client", "peer", "reset" if reset else "fin")]
+
+
+async def test_what_a_client_sends_early_is_bounded_and_arrives(rig: Rig) -> None:
+    upstream = rig.proxy.upstream
+    with full_queue() as address:
+        rig.proxy.upstream = address
+        early = await rig.client()
+        filling = asyncio.create_task(fill(early))
+        await eventually(lambda: rig.notes.taps, "it is accepted")
+        seen = rig.notes.taps[0].seen["client", "up"]
+        await eventually(lambda: len(seen) >= connection.EARLY, "something is read early")
+        await asyncio.sleep(0.05)  # no more must be read
+        assert len(seen) < connection.EARLY + READ_SIZE
+        filling.cancel()
+        rig.proxy.stop()
+    await rig.proxy.start()
+    rig.proxy.upstream = upstream
+    client = await rig.client()
+    client.writer.write(b"early")
+    client.writer.write_eof()
+    async with asyncio.timeout(PATIENCE):
+        server = await rig.accepted.get()
+    assert await server.rest() == b"early"
+
+
 async def test_stopping_while_the_upstream_is_dialled_leaves_nothing(rig: Rig) -> None:
-    with ExitStack() as stack:
-        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(3):  # its queue is full: a further SYN is not answered
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(full.getsockname())
-        rig.proxy.upstream = f"127.0.0.1:{full.getsockname()[1]}"
+    with full_queue() as address:
+        rig.proxy.upstream = address
         client = await rig.client()
         await eventually(lambda: connections(rig) and connections(rig)[0].dialling, "it is dialled")
         rig.proxy.stop()

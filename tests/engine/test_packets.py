@@ -17,12 +17,16 @@ class Told:
 
     def __init__(self) -> None:
         self.attempts: list[float] = []
+        self.blinded = 0
+
+    def at(self, address: bytes) -> bool:
+        return address == bytes([127, 0, 0, 1])
 
     def refused(self, at: float, late: float) -> None:
         self.attempts.append(at)
 
     def blind(self) -> None:
-        raise AssertionError("packets are never blind")
+        self.blinded += 1
 
 
 def connect(source: tuple[str, int], target: tuple[str, int]) -> socket.socket:
@@ -55,4 +59,25 @@ async def test_an_attempt_whose_syn_is_sent_again_is_told_of_once() -> None:
             await asyncio.to_thread(connect, source, target)
         packets._read()
         assert len(told.attempts) == attempts
+    packets.forgive(target[1])
+    assert told.blinded == 0
+
+
+@pytest.mark.asyncio
+async def test_what_the_buffer_could_not_hold_is_owned_up_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = listener.getsockname()
+    told = Told()
+    packets = Packets(asyncio.get_running_loop())
+    packets.expect(target[1], told)
+    assert packets._sock is not None
+    packets._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    for _ in range(200):
+        with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+            client.connect(target)
+    packets._read()
+    assert 0 < len(told.attempts) < 200
+    assert told.blinded == 1
+    packets._read()
+    assert told.blinded == 1
     packets.forgive(target[1])

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from pytest_wschaos.engine import freed_sockets
-from pytest_wschaos.engine.freed_sockets import FreedSockets, attempted_port
+from pytest_wschaos.engine.freed_sockets import FreedSockets, attempted
 from pytest_wschaos.engine.packets import Packets
 
 from .rig import Rig, eventually, open_rig
@@ -27,12 +27,12 @@ WAYS = [
 ]
 
 
-def only_for(host: str) -> Callable[[bytes], int | None]:
-    """What :func:`attempted_port` says, without the sockets of whoever else is busy on this machine meanwhile."""
+def only_for(host: str) -> Callable[[bytes], tuple[bytes, int] | None]:
+    """What :func:`attempted` says, without the sockets of whoever else is busy on this machine meanwhile."""
     known = (socket.inet_aton(host), bytes(4))
 
-    def mine(message: bytes) -> int | None:
-        return attempted_port(message) if message[40:44] in known else None  # the peer's address
+    def mine(message: bytes) -> tuple[bytes, int] | None:
+        return attempted(message) if message[40:44] in known else None  # the peer's address
 
     return mine
 
@@ -42,7 +42,7 @@ async def rig(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     host = "127.0.0.1"
     if request.param is FreedSockets:
         host = "127." + ".".join(str(1 + byte % 250) for byte in os.urandom(3))
-        monkeypatch.setattr(freed_sockets, "attempted_port", only_for(host))
+        monkeypatch.setattr(freed_sockets, "attempted", only_for(host))
         monkeypatch.setattr(freed_sockets, "_others", lambda: False)
     async with open_rig(host=host) as opened:
         watcher = request.param(asyncio.get_running_loop())
@@ -224,8 +224,26 @@ async def test_attempts_from_another_process_are_told(rig: Rig) -> None:
     await asyncio.get_running_loop().shutdown_default_executor()
 
 
+def known_port(message: bytes) -> tuple[bytes, int] | None:
+    """What :func:`attempted` says, without those whose port the kernel has wiped: they may be anybody's."""
+    target = attempted(message)
+    return target if target is not None and target[1] else None
+
+
+async def test_an_attempt_on_another_address_is_not_ours(rig: Rig) -> None:
+    host, port = rig.proxy.address
+    rig.proxy.refuse()
+    for other in ("127.0.0.99", "127.0.0.98"):
+        await refused(by_asyncio, (other, port))
+        await refused(by_blocking_socket, (other, port))
+    await refused(by_asyncio, (host, port))
+    await eventually(lambda: rig.notes.refusals, "the attempt on its own address")
+    await asyncio.sleep(0.02)
+    assert rig.notes.refusals == ["client"]
+
+
 async def test_over_ipv6_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freed_sockets, "attempted_port", lambda message: attempted_port(message) or None)
+    monkeypatch.setattr(freed_sockets, "attempted", known_port)
     if not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     both = await rig.engine.create("both", ":0", rig.upstream)

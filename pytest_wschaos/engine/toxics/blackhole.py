@@ -14,6 +14,7 @@ class Blackhole(Stage):
     """
 
     type = "blackhole"
+    silences = True
 
     def __init__(self, attributes: Attributes, rng: random.Random) -> None:
         super().__init__(attributes, rng)
