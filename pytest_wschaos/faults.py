@@ -74,12 +74,15 @@ class Fault:
 class NetworkFaults:
     """The faults of the network. They apply to live connections and to new ones, on every listener of the test.
 
-    Each is in force at once when the method returns, and until it is removed. Times are seconds.
+    Each is in force at once when the method returns, and until it is removed. Times are seconds. A fault that meets
+    nothing makes the test fail, unless ``must_bite`` is False.
     """
 
     _network: ChaosNetwork
 
-    def latency(self, seconds: float, jitter: float = 0.0, direction: Direction = "both") -> Fault:
+    def latency(
+        self, seconds: float, jitter: float = 0.0, direction: Direction = "both", *, must_bite: bool = True
+    ) -> Fault:
         """Delay data by ``seconds`` each way, plus or minus up to ``jitter``; a round trip takes twice that.
 
         Raises:
@@ -90,9 +93,11 @@ class NetworkFaults:
             raise FaultError(f"jitter = {jitter!r}: must not be above seconds ({delay:g})")
         attributes = {"latency": delay * 1000, "jitter": spread * 1000}
         details = {"seconds": delay, "jitter": spread}
-        return self._network.toxic("latency", "latency", _direction(direction), attributes, details=details)
+        return self._network.toxic(
+            "latency", "latency", _direction(direction), attributes, details=details, must_bite=must_bite
+        )
 
-    def bandwidth(self, bytes_per_second: float, direction: Direction = "both") -> Fault:
+    def bandwidth(self, bytes_per_second: float, direction: Direction = "both", *, must_bite: bool = True) -> Fault:
         """Let at most ``bytes_per_second`` through on each connection, each way.
 
         Raises:
@@ -102,11 +107,12 @@ class NetworkFaults:
         if rate <= 0:
             raise FaultError(f"bytes_per_second = {rate!r}: must be above 0; silent_drop() lets nothing through")
         attributes = {"rate": rate / 1000}
+        details = {"bytes_per_second": rate}
         return self._network.toxic(
-            "bandwidth", "bandwidth", _direction(direction), attributes, details={"bytes_per_second": rate}
+            "bandwidth", "bandwidth", _direction(direction), attributes, details=details, must_bite=must_bite
         )
 
-    def silent_drop(self, direction: Direction = "both", *, resume: bool = False) -> Fault:
+    def silent_drop(self, direction: Direction = "both", *, resume: bool = False, must_bite: bool = True) -> Fault:
         """Let nothing through and tell nobody: no FIN, no RST, Close frames swallowed.
 
         Connections that met the drop stay dead after its removal, as behind a NAT that forgot them. With
@@ -115,7 +121,8 @@ class NetworkFaults:
         if not isinstance(resume, bool):
             raise FaultError(f"resume = {resume!r}: must be True or False")
         toxic = "stall" if resume else "blackhole"
-        return self._network.toxic("silent_drop", toxic, _direction(direction), details={"resume": resume})
+        details = {"resume": resume}
+        return self._network.toxic("silent_drop", toxic, _direction(direction), details=details, must_bite=must_bite)
 
     def idle_timeout(self, seconds: float, direction: Direction = "both") -> Fault:
         """Cut (FIN, no Close frame) each connection on which a direction has been silent for ``seconds``.
@@ -132,24 +139,24 @@ class NetworkFaults:
             "idle_timeout", "idle_timeout", _direction(direction), attributes, details={"seconds": limit}
         )
 
-    def unanswered_handshake(self) -> Fault:
+    def unanswered_handshake(self, *, must_bite: bool = True) -> Fault:
         """Accept new connections and never answer: their upgrade request is swallowed. Live ones go on."""
-        return self._network.toxic("unanswered_handshake", "blackhole", "both", new_only=True)
+        return self._network.toxic("unanswered_handshake", "blackhole", "both", new_only=True, must_bite=must_bite)
 
-    def abort(self) -> Fault:
+    def abort(self, *, must_bite: bool = True) -> Fault:
         """Reset (RST) the connections that are live now, idle ones too. New ones are not touched."""
-        return self._network.cut("abort", "reset")
+        return self._network.cut("abort", "reset", must_bite=must_bite)
 
-    def disconnect(self) -> Fault:
+    def disconnect(self, *, must_bite: bool = True) -> Fault:
         """End (FIN, no Close frame) the connections that are live now. New ones are not touched."""
-        return self._network.cut("disconnect", "fin")
+        return self._network.cut("disconnect", "fin", must_bite=must_bite)
 
-    def refuse(self) -> Fault:
+    def refuse(self, *, must_bite: bool = True) -> Fault:
         """Stop listening, as a server that is down: live connections end (FIN), attempts are refused until removal.
 
         The attempts are on record although nobody listens: see docs/faults.md.
         """
-        return self._network.refuse()
+        return self._network.refuse(must_bite=must_bite)
 
 
 class PeerFaults:
@@ -159,7 +166,12 @@ class PeerFaults:
     _network: ChaosNetwork
 
     def reject_handshake(
-        self, status: int = 503, retry_after: float | None = None, location: str | None = None
+        self,
+        status: int = 503,
+        retry_after: float | None = None,
+        location: str | None = None,
+        *,
+        must_bite: bool = True,
     ) -> Fault:
         """Answer upgrades with an HTTP ``status``, and a Retry-After header of ``retry_after`` seconds.
 
@@ -174,29 +186,29 @@ class PeerFaults:
             _seconds("retry_after", retry_after)
         if location is not None:
             _text("location", location)
-        return self._inject("reject_handshake", status=status, retry_after=retry_after, location=location)
+        return self._inject("reject_handshake", must_bite, status=status, retry_after=retry_after, location=location)
 
-    def accept_then_close(self, code: int = 1011, reason: str = "") -> Fault:
+    def accept_then_close(self, code: int = 1011, reason: str = "", *, must_bite: bool = True) -> Fault:
         """Complete the handshake of new connections, and close them at once.
 
         Raises:
             FaultError: a code that must not be sent, or a reason of more than 123 bytes.
         """
-        return self._inject("accept_then_close", code=_whole("code", code), reason=_text("reason", reason))
+        return self._inject("accept_then_close", must_bite, code=_whole("code", code), reason=_text("reason", reason))
 
-    def close(self, code: int = 1001, reason: str = "") -> Fault:
+    def close(self, code: int = 1001, reason: str = "", *, must_bite: bool = True) -> Fault:
         """Close the connections that are live now, with a Close frame. New ones are not touched.
 
         Raises:
             FaultError: a code that must not be sent, or a reason of more than 123 bytes.
         """
-        return self._inject("close", code=_whole("code", code), reason=_text("reason", reason))
+        return self._inject("close", must_bite, code=_whole("code", code), reason=_text("reason", reason))
 
-    def mute_pongs(self) -> Fault:
+    def mute_pongs(self, *, must_bite: bool = True) -> Fault:
         """Leave pings unanswered, at frame level and in the application's protocol; all else goes on."""
-        return self._inject("mute_pongs")
+        return self._inject("mute_pongs", must_bite)
 
-    def _inject(self, name: str, **details: Any) -> Fault:
+    def _inject(self, name: str, must_bite: bool, **details: Any) -> Fault:
         if self._peer is None:
             raise PeerFaultError(
                 f"{name}() is a fault of the server, and the server behind this proxy is not ours: "
@@ -207,7 +219,9 @@ class PeerFaults:
             fault = peer.fault(name, **details)
         except ValueError as error:
             raise FaultError(f"{name}(): {error}") from None
-        return self._network.inject(name, lambda _: peer.add(fault), lambda _: peer.remove(fault), details)
+        return self._network.inject(
+            name, lambda _: peer.add(fault), lambda _: peer.remove(fault), details, must_bite=must_bite
+        )
 
 
 class ClientFaults:

@@ -129,13 +129,16 @@ class ChaosNetwork:
         apply: Callable[[int], object],
         heal: Callable[[int], Awaitable[None] | None],
         details: Mapping[str, Any] | None = None,
+        *,
+        must_bite: bool = True,
     ) -> Fault:
         """Put a fault in force; ``apply`` and ``heal`` run on the engine's loop and are told its number."""
         self._count += 1
         id = self._count
+        told = {**(details or {}), **({} if must_bite else {"must_bite": False})}
 
         def begin() -> None:
-            self._timeline.record("fault", "proxy", fault=name, id=id, **(details or {}))
+            self._timeline.record("fault", "proxy", fault=name, id=id, **told)
             try:
                 apply(id)
             except BaseException:
@@ -164,6 +167,7 @@ class ChaosNetwork:
         *,
         details: Mapping[str, Any] | None = None,
         new_only: bool = False,
+        must_bite: bool = True,
     ) -> Fault:
         """A fault that a toxic carries out."""
 
@@ -180,9 +184,9 @@ class ChaosNetwork:
                 for proxy in self._engine.proxies.values():
                     toxic.remove(proxy)
 
-        return self.inject(fault, apply, heal, {"direction": direction, **(details or {})})
+        return self.inject(fault, apply, heal, {"direction": direction, **(details or {})}, must_bite=must_bite)
 
-    def cut(self, fault: str, how: How) -> Fault:
+    def cut(self, fault: str, how: How, *, must_bite: bool = True) -> Fault:
         """A fault that ends the connections that are live now."""
         self._runner.catch_up()  # the kernel has connected a client before the engine hears of it
 
@@ -190,9 +194,9 @@ class ChaosNetwork:
             for proxy in self._engine.proxies.values():
                 proxy.cut(fault, how)
 
-        return self.inject(fault, apply, lambda _: None)
+        return self.inject(fault, apply, lambda _: None, must_bite=must_bite)
 
-    def refuse(self) -> Fault:
+    def refuse(self, *, must_bite: bool = True) -> Fault:
         """The fault of a server that is down."""
 
         def apply(id: int) -> None:
@@ -208,4 +212,4 @@ class ChaosNetwork:
                 for name in stopped:
                     await self._engine.start(name)
 
-        return self.inject("refuse", apply, heal)
+        return self.inject("refuse", apply, heal, must_bite=must_bite)

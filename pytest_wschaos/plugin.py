@@ -5,14 +5,30 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting costs 7 ms at each 
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from . import virtual_time
+from .settings import (
+    MARKER,
+    SWEEP,
+    add_options,
+    asked,
+    repeat_command,
+    seed_of,
+    seeds_of,
+    setting,
+    sweep_of,
+    uses_chaos,
+    wrong,
+)
+from .virtual_time import pytest_pyfunc_call, pytest_runtest_setup, pytest_runtest_teardown
+
+__all__ = ["pytest_pyfunc_call", "pytest_runtest_setup", "pytest_runtest_teardown"]
 
 if TYPE_CHECKING:
     from toxiproxy import Toxiproxy
@@ -23,24 +39,14 @@ if TYPE_CHECKING:
     from .peers import ServerHandle
     from .profile import Profile
 
-MARKER = """\
-wschaos(profile=None, seed=None): figures and randomness of a test that uses pytest-wschaos. \
-profile: a Profile, a preset's name, or a path of a .toml or .json file. seed: a whole number."""
-
-_seed: pytest.StashKey[int] = pytest.StashKey()
 _asked_for: pytest.StashKey[bool] = pytest.StashKey()
 _chaos: pytest.StashKey[list[ChaosProxy]] = pytest.StashKey()
+_sweeps: pytest.StashKey[dict[str, list[Any]]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options and ini values of the same names."""
-    group = parser.getgroup("wschaos", "chaos for WebSocket clients and servers")
-    profile = "figures to judge by: a preset (default, rfc6455, websockets), or a .toml or .json file"
-    seed = "seed of all randomness (default: a new one each session, shown with each failure)"
-    group.addoption("--wschaos-profile", metavar="PROFILE", help=profile)
-    group.addoption("--wschaos-seed", metavar="SEED", help=seed)
-    parser.addini("wschaos_profile", profile)
-    parser.addini("wschaos_seed", seed)
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,52 +54,31 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
 
 
-def _asked(request: pytest.FixtureRequest, name: str) -> tuple[Any, Path]:
-    """A setting by marker, else option (None where neither gives it), and the folder of who gave it."""
-    config = request.config
-    for marker in request.node.iter_markers("wschaos"):
-        unknown = set(marker.kwargs) - {"profile", "seed"}
-        if marker.args or unknown:
-            what = ", ".join(sorted(unknown)) or "an argument without a name"
-            _wrong(f"{request.node.nodeid}: marker wschaos does not take {what}: only profile= and seed=")
-        if marker.kwargs.get(name) is not None:
-            return marker.kwargs[name], request.path.parent
-    return config.getoption(f"wschaos_{name}") or None, config.invocation_params.dir
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, None]:
+    """Before all others: choose the loop of tests on virtual time, and the seeds of a sweep."""
+    virtual_time.prepare(metafunc)
+    if (count := seeds_of(metafunc.config)) and uses_chaos(metafunc.definition):
+        first = seed_of(metafunc.definition)
+        seeds = range(first, first + count)
+        metafunc.fixturenames.append(SWEEP)
+        metafunc.parametrize(SWEEP, seeds, ids=[f"seed={seed}" for seed in seeds], indirect=True)
+    yield
 
 
-def _setting(request: pytest.FixtureRequest, name: str) -> tuple[Any, Path]:
-    """A setting by marker, else option, else ini value (None where nobody gave it), and the folder of who gave it."""
-    config = request.config
-    given, folder = _asked(request, name)
-    if given is not None:
-        return given, folder
-    return config.getini(f"wschaos_{name}") or None, config.inipath.parent if config.inipath else config.rootpath
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Where it was asked for, run a test twice."""
+    if not item.config.getoption("wschaos_check_determinism"):
+        return None
+    from .determinism_check import run_twice
 
-
-def _wrong(message: str) -> NoReturn:
-    """Fail with one line: where in the plugin it was noticed is of no interest."""
-    raise pytest.fail.Exception(message, pytrace=False) from None
-
-
-def _seed_of(request: pytest.FixtureRequest) -> int:
-    given, _ = _setting(request, "seed")
-    if given is None:
-        stash = request.config.stash
-        return stash.setdefault(_seed, int.from_bytes(os.urandom(4), "big"))
-    try:
-        if isinstance(given, int | str) and not isinstance(given, bool):
-            return int(given)
-    except ValueError:
-        pass
-    _wrong(f"wschaos seed = {given!r}: must be a whole number")
+    return run_twice(item, nextitem, lambda item: item.stash.setdefault(_chaos, [])) or None
 
 
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    seed = _seed_of(request)
-    words = ["pytest", request.node.nodeid, f"--wschaos-seed={seed}"]
-    if profile := request.config.getoption("wschaos_profile"):
-        words.append(f"--wschaos-profile={profile}")
-    return {"seed": seed, "repeat": shlex.join(words)}
+    node = request.node
+    return {"seed": seed_of(node), "repeat": repeat_command(node), "loop": virtual_time.loop_of(request)}
 
 
 def _keep(request: pytest.FixtureRequest, chaos: ChaosProxy) -> None:
@@ -101,10 +86,16 @@ def _keep(request: pytest.FixtureRequest, chaos: ChaosProxy) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what happened with any failure of a test that had chaos, unless its message shows it already."""
     report = yield
+    if call.excinfo is not None and getattr(call.excinfo.value, "wschaos_says_it_all", False):
+        report.longrepr = f"{call.excinfo.typename}: {call.excinfo.value}"
     chaos = item.stash.get(_chaos, [])
+    if report.when == "call" and report.passed:
+        _require_bites(item, chaos, report)
     if not (chaos and report.failed):
         return report
     if "what happened:" in report.longreprtext:
@@ -117,11 +108,39 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def _require_bites(item: pytest.Item, chaos: list[ChaosProxy], report: pytest.TestReport) -> None:
+    """Fail a test of which a fault met nothing; in a sweep, where it met nothing with any seed."""
+    if not any(len(one.timeline) for one in chaos):
+        return
+    from .checks.bite import toothless
+
+    missed = {(number, fault.id): str(fault) for number, one in enumerate(chaos) for fault in toothless(one.freeze())}
+    if (count := seeds_of(item.config)) > 1:
+        sweep = item.config.stash.setdefault(_sweeps, {}).setdefault(sweep_of(item), [])
+        sweep.append(missed.keys())
+        if len(sweep) < count:
+            return
+        missed = {fault: missed[fault] for fault in set.intersection(*map(set, sweep)) if fault in missed}
+    if missed:
+        told = "\n".join(f"  {fault}" for _, fault in sorted(missed.items()))
+        report.outcome = "failed"
+        report.longrepr = (
+            f"the fault did not bite: nothing met it, so the test shows nothing\n{told}\n"
+            "(must_bite=False where that is the point)"
+        )
+
+
 def _shorten(report: pytest.TestReport) -> None:
     """pytest's summary repeats the message of each failure, in CI the whole of it: there its first line will do."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         crash.message = crash.message.partition("\n")[0]
+
+
+@pytest.fixture
+def _wschaos_sweep(request: pytest.FixtureRequest) -> int:
+    """The seed of this run of a sweep."""
+    return int(request.param)
 
 
 @pytest.fixture
@@ -132,7 +151,7 @@ def wschaos_profile(request: pytest.FixtureRequest) -> Profile:
     fixture has them all.
     """
     request.node.stash[_asked_for] = True
-    return _load(*_setting(request, "profile"))
+    return _load(*setting(request.node, "profile"))
 
 
 def _load(given: Any, folder: Path) -> Profile:
@@ -142,12 +161,12 @@ def _load(given: Any, folder: Path) -> Profile:
     try:
         return load_profile(given, folder)
     except ProfileError as error:
-        _wrong(f"wschaos profile: {error}")
+        wrong(f"wschaos profile: {error}")
 
 
 def _figures(request: pytest.FixtureRequest, fixture: Profile) -> Profile:
     """What the fixture says; where a conftest's does not look at marker and option, these."""
-    given, folder = _asked(request, "profile")
+    given, folder = asked(request.node, "profile")
     ignored = given is not None and _asked_for not in request.node.stash
     return _load(given if ignored else fixture, folder)
 
@@ -166,7 +185,7 @@ def _readable(dialect: Dialect | None) -> Dialect | None:
     try:
         return dialect_instance(dialect)
     except TypeError as error:
-        _wrong(f"wschaos_dialect: {error}")
+        wrong(f"wschaos_dialect: {error}")
 
 
 @pytest.fixture

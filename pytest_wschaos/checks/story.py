@@ -186,6 +186,15 @@ class Fault:
     end: float
     event: Event
 
+    @property
+    def id(self) -> int:
+        """Its number."""
+        return int(self.event["id"])
+
+    def __str__(self) -> str:
+        said = ", ".join(f"{k}={v!r}" for k, v in self.event.detail.items() if k not in ("fault", "id"))
+        return f"{self.name}({said}) from {self.start:.3f} to {self.end:.3f} s"
+
 
 def faults(record: Record) -> list[Fault]:
     """The faults of a record, in order."""

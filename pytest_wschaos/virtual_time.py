@@ -1,0 +1,138 @@
+"""pytest on virtual time: which loop a test runs on, and what is asked of it there. Light, as plugin.py is.
+
+PYTEST_DONT_REWRITE: nothing is asserted here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .settings import clock_of, seed_of, time_limit_of, wrong
+
+if TYPE_CHECKING:
+    import asyncio
+
+_current: pytest.StashKey[pytest.Item] = pytest.StashKey()
+_runner: pytest.StashKey[asyncio.Runner] = pytest.StashKey()
+HOOK = "pytest_asyncio_loop_factories"
+OUR_HOOK = "wschaos-loop-factories"
+
+
+def prepare(metafunc: pytest.Metafunc) -> None:
+    """Have pytest-asyncio ask us for the loop of a test on virtual time.
+
+    pytest-asyncio treats all tests otherwise as soon as anybody answers this hook, so we do so only once a test
+    wants it.
+    """
+    config = metafunc.config
+    if clock_of(metafunc.definition) == "real" or config.pluginmanager.has_plugin(OUR_HOOK):
+        return
+    if not config.pluginmanager.has_plugin("asyncio"):
+        return  # tests run on loops of our own
+    if not hasattr(config.hook, HOOK) or not hasattr(pytest, "HIDDEN_PARAM"):
+        wrong("virtual time under pytest-asyncio needs pytest-asyncio 1.4 and pytest 8.4, or newer ones")
+    config.pluginmanager.register(_LoopFactories(), OUR_HOOK)
+
+
+class _LoopFactories:
+    """Answers pytest-asyncio, for our own tests only."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_asyncio_loop_factories(
+        self, config: pytest.Config, item: pytest.Item
+    ) -> Generator[None, Mapping[str, Callable[[], Any]] | None, Mapping[str, Callable[[], Any]]]:
+        others = yield
+        clock = clock_of(item)
+        if clock != "real":
+            return {clock: lambda: _make_loop(config.stash[_current])}
+        if others is not None:
+            return others
+        import asyncio
+
+        return {"default": asyncio.new_event_loop}
+
+
+def _make_loop(item: pytest.Item) -> Any:
+    from .simulation.clock import TIME_LIMIT
+    from .simulation.run import make_loop
+
+    limit = time_limit_of(item)
+    return make_loop(clock_of(item), seed=seed_of(item), time_limit=TIME_LIMIT if limit is None else limit)
+
+
+def _is_coroutine(item: pytest.Item) -> bool:
+    return inspect.iscoroutinefunction(getattr(item, "obj", None))
+
+
+def _by_pytest_asyncio(item: pytest.Item) -> bool:
+    return item.config.pluginmanager.has_plugin("asyncio") and item.get_closest_marker("asyncio") is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say at once what cannot run on virtual time."""
+    item.config.stash[_current] = item
+    clock = clock_of(item)
+    if clock == "real":
+        return
+    function = getattr(item, "obj", None)
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", None)
+    if inspect.iscoroutinefunction(inner):
+        wrong(
+            f"clock={clock!r}: an async def with @given runs all its examples on one loop, each beside what is left of "
+            "the others: write a plain def, and in it pytest_wschaos.simulation.run(main)"
+        )
+    if not _is_coroutine(item):
+        wrong(f"clock={clock!r}: a plain def blocks, which takes real time: make it an async def, or use clock='real'")
+    if not _by_pytest_asyncio(item) and item.get_closest_marker("anyio") is not None:
+        wrong(
+            f"clock={clock!r}: anyio makes its own loops: leave out the mark, or give its fixture anyio_backend "
+            "('asyncio', {'loop_factory': pytest_wschaos.simulation.make_loop})"
+        )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test on a virtual loop where nobody else runs coroutines."""
+    if clock_of(pyfuncitem) == "real" or _by_pytest_asyncio(pyfuncitem):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    _own_runner(pyfuncitem).run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """The loop goes last."""
+    try:
+        yield
+    finally:
+        if _runner in item.stash:
+            item.stash[_runner].close()
+            del item.stash[_runner]
+
+
+def _own_runner(item: pytest.Item) -> asyncio.Runner:
+    if _runner not in item.stash:
+        import asyncio
+
+        item.stash[_runner] = asyncio.Runner(loop_factory=lambda: _make_loop(item))
+    return item.stash[_runner]
+
+
+def loop_of(request: pytest.FixtureRequest) -> Any:
+    """The virtual loop of a test; None: it runs in real time."""
+    item = request.node
+    if clock_of(item) == "real":
+        return None
+    if not _by_pytest_asyncio(item):
+        return _own_runner(item).get_loop()
+    # Asked for here, pytest-asyncio's runner is there before our fixture, and still there when ours is torn down.
+    loop = request.getfixturevalue(f"_{getattr(item, '_loop_scope', 'function')}_scoped_runner").get_loop()
+    if not getattr(loop, "virtual", False):
+        wrong(f"clock={clock_of(item)!r}: the test has a loop of another kind (loop_factories of its asyncio mark?)")
+    return loop
