@@ -69,11 +69,13 @@ def counted(protocol: Any, number: int) -> Any:
     left as it is.
     """
     kind = type(protocol)
-    if kind.__hash__ is not object.__hash__ or not hasattr(protocol, "__dict__"):
+    own: Any = kind.__hash__
+    if own is not object.__hash__ or not hasattr(protocol, "__dict__"):
         return protocol
     if kind not in _counted:
         # It has the same layout, so that an instance may change its class.
-        _counted[kind] = type(kind)(kind.__name__, (kind,), {"__hash__": _by_number, "__slots__": ()})
+        meta: Any = type(kind)
+        _counted[kind] = meta(kind.__name__, (kind,), {"__hash__": _by_number, "__slots__": ()})
     try:
         protocol.__class__ = _counted[kind]
     except TypeError:  # the class of an extension
