@@ -71,7 +71,6 @@ class Pipe:
         "held",
         "link",
         "queue",
-        "room",
         "source",
         "target",
         "used",
