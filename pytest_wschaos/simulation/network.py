@@ -206,15 +206,24 @@ class Network:
                 told(address)
             await self._pause(down.latency)
             raise _failed(errno.ECONNREFUSED, address)
-        await self._pause(down.latency)
         client = SimulatedSocket(self._local(address, local), address)
         server = SimulatedSocket(address, client.getsockname()[:2])
         self._join(client, server, up, down)
-        # The handshake's third part is on its way with the client's first data.
-        if up.latency:
-            self._loop.call_later(up.latency, self._accept, server)
-        else:
-            self._loop.call_soon(self._accept, server)
+        # The server hears of it with the handshake's third part, which is on its way with the client's first data.
+        latency = down.latency + up.latency
+        accepting = (
+            self._loop.call_later(latency, self._accept, server)
+            if latency
+            else self._loop.call_soon(self._accept, server)
+        )
+        try:
+            await self._pause(down.latency)
+        except BaseException:  # given up: a server that answers later is told so by a RST, and never accepts
+            if down.latency:
+                accepting.cancel()
+                server.give_up(Mark.RST)
+            client.give_up(Mark.FIN)
+            raise
         return client
 
     def _accept(self, server: SimulatedSocket) -> None:
@@ -230,7 +239,8 @@ class Network:
         Raises:
             TimeoutError: none ever does.
         """
-        await self._pause(latency)
+        if latency:
+            await self._pause(latency)
         retry = SYN_RETRY
         while held := next((future for ip, future in self._holds if ip == address[0]), None):
             await asyncio.shield(held)

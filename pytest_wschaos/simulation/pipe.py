@@ -164,6 +164,11 @@ class Pipe:
             size += len(part)
         return b"".join(parts)
 
+    def waits(self) -> bool:
+        """Whether data has come that nobody has read."""
+        first = self.queue[0] if self.queue and not self.held else None
+        return first is not None and first[0] <= self._loop.time() and not isinstance(first[1], Mark)
+
     def taken(self, size: int) -> None:
         """The receiver has read so much: there is room for more."""
         self.used -= size

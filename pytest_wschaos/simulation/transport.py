@@ -321,7 +321,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
     def _close_socket(self) -> None:
         """As the kernel does at close(): FIN, or RST where something was left unread, or where linger is 0."""
         self._gone = True
-        unread = any(not isinstance(item, Mark) for item in self._unread)
+        unread = self._in.waits() or any(not isinstance(item, Mark) for item in self._unread)
         self._unread.clear()
         if not self._reset:
             if unread or self._sock.lingers_not:

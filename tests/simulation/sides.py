@@ -135,7 +135,8 @@ async def joined(
     try:
         yield client, server
     finally:
-        client.transport.abort()
-        server.transport.abort()
+        for side in (client, server):
+            if not side.has("lost"):
+                side.transport.abort()
         listener.close()
         await settle()

@@ -730,7 +730,8 @@ def listen_to_the_loop() -> list[object]:
     told: list[object] = []
 
     def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        told.append((context["message"].split(" <")[0].split(" Side.")[0], shown(context.get("exception"))))
+        message = context["message"].partition(" callback")[0]  # the name of which is asyncio's own affair
+        told.append((message, shown(context.get("exception"))))
 
     asyncio.get_running_loop().set_exception_handler(handler)
     return told
@@ -769,25 +770,6 @@ for at in ("made", "data", "eof", "lost"):
         a_failure(at, error)
 
 
-@same
-async def no_protocol_can_be_made() -> object:
-    def fail() -> Side:
-        raise ValueError("a bug")
-
-    loop = asyncio.get_running_loop()
-    told = listen_to_the_loop()
-    async with await loop.create_server(fail, "127.0.0.1", 0) as listener:
-        address = listener.sockets[0].getsockname()
-        _, client = await loop.create_connection(Side, *address)
-        if not isinstance(loop, asyncio.SelectorEventLoop):
-            await client.saw("lost")
-            return told, notes(client)
-        # The accepted socket is closed as its garbage is collected.
-        with pytest.warns(ResourceWarning):
-            await client.saw("lost")
-        return told, notes(client)
-
-
 # --- names and attempts ---
 
 
@@ -821,7 +803,7 @@ async def an_address_in_use() -> object:
         try:
             await loop.create_server(Side, "127.0.0.1", port)
         except OSError as error:
-            return shown(error), str(error).replace(str(port), "PORT").lower()
+            return shown(error), str(error).partition(" address (")[0]
 
 
 @same
@@ -963,3 +945,47 @@ def test_a_program_sees_the_same_as_on_the_kernel(
 ) -> None:
     caplog.set_level(logging.CRITICAL, "asyncio")
     assert on(clock, scenario, time_limit=10 * PATIENCE) == on_the_kernel(scenario)  # type: ignore[arg-type]
+
+
+# --- what differs on purpose ---
+#
+# Beside these, which are shown: the sizes of pieces and of buffers; a sender whose data is never acknowledged gives up
+# after about 15 minutes on the kernel, and never on the simulated network; the queue of a listener (backlog) has no
+# limit; a simulated socket has no descriptor, and still tells its names once it is closed.
+
+
+def test_a_server_whose_protocol_cannot_be_made_closes_the_connection_at_once() -> None:
+    """With asyncio's own loop it stays open until the garbage is collected."""
+
+    def fail() -> Side:
+        raise ValueError("a bug")
+
+    async def main() -> object:
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(fail, "127.0.0.1", 0) as listener:
+            _, client = await loop.create_connection(Side, *listener.sockets[0].getsockname())
+            await client.saw("lost")
+            return notes(client)
+
+    assert on("virtual", main) == [[("made", None), ("eof", None), ("lost", None)]]
+
+
+def test_a_simulated_socket_has_no_descriptor() -> None:
+    async def main() -> None:
+        async with joined() as (client, _):
+            sock = client.transport.get_extra_info("socket")
+            with pytest.raises(NotImplementedError, match="use clock='hybrid' or 'real'"):
+                sock.fileno()
+
+    on("virtual", main)
+
+
+def test_localhost_is_one_address_on_the_simulated_network() -> None:
+    """On the kernel it may be two, and refusals then say so."""
+
+    async def main() -> object:
+        loop = asyncio.get_running_loop()
+        infos = await loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)
+        return [info[4] for info in infos]
+
+    assert on("virtual", main) == [("127.0.0.1", 80)]
