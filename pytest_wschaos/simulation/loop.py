@@ -11,6 +11,7 @@ import socket
 import threading
 from asyncio import base_events, sslproto
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from typing import Any
 
 from .clock import TIME_LIMIT, VirtualClock
@@ -33,13 +34,14 @@ class _Selector:
     def __init__(self, loop: SimulatedLoop) -> None:
         self._loop = loop
 
-    def select(self, timeout: float | None = None) -> tuple[()]:
-        """Nothing comes from outside; return when the next timer is due, which is now."""
-        if timeout is not None and timeout <= 0:
+    def select(self, timeout: float | None = None) -> list[asyncio.Handle]:
+        """What has happened on the network; else return when the next timer is due, which is now."""
+        events, self._loop._happened = self._loop._happened, []
+        if events or (timeout is not None and timeout <= 0):
             self._loop._turn()
         else:
             self._loop._jump()
-        return ()
+        return events
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -71,11 +73,21 @@ class SimulatedLoop(Unsimulated, VirtualClock, asyncio.BaseEventLoop):
         self._start_clock(seed, time_limit)
         self.network = Network(self, seed)
         self._sockets: dict[socket.socket, SimulatedSocket] = {}
+        self._happened: list[asyncio.Handle] = []
 
     # --- what BaseEventLoop asks of a loop
 
-    def _process_events(self, event_list: Iterable[Any]) -> None:
-        """There are none."""
+    def _process_events(self, event_list: Iterable[asyncio.Handle]) -> None:
+        self._ready.extend(event_list)
+
+    def happen(self, callback: Callable[..., object], *args: Any, context: Context) -> asyncio.Handle:
+        """Call something as the kernel's news are: in the next turn, after all that is already to be done in it.
+
+        It runs in the context of who waits for the news, and not in that of who causes it.
+        """
+        handle = asyncio.Handle(callback, args, self, context)
+        self._happened.append(handle)
+        return handle
 
     def _write_to_self(self) -> None:
         """It never waits, so nothing needs to wake it."""

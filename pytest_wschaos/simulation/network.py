@@ -17,6 +17,7 @@ import random
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +38,7 @@ LOCAL = ("127.0.0.1", "::1")
 WILDCARDS = {"0.0.0.0": 4, "::": 6}
 
 Way = Literal["both", "up", "down"]
+Listener = tuple[Callable[[SimulatedSocket], None], Context]
 Answer = Literal["refuse", "unreachable", "unanswered"]
 
 
@@ -87,7 +89,7 @@ class Network:
         self._random = random.Random(f"network/{seed}")
         self._hosts: dict[str, str] = {"localhost": LOCAL[0]}
         self._addresses = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(1, 1 << 24))
-        self._listeners: dict[Address, Callable[[SimulatedSocket], None]] = {}
+        self._listeners: dict[Address, Listener] = {}
         self._taken: set[Address] = set()
         self._links: dict[str, tuple[Link, Link]] = {}
         self._answers: list[tuple[str, int | None, Answer]] = []
@@ -168,14 +170,14 @@ class Network:
 
     def listen(self, sock: SimulatedSocket, accept: Callable[[SimulatedSocket], None]) -> None:
         """Accept what comes to a socket's address."""
-        self._listeners[sock.getsockname()[:2]] = accept
+        self._listeners[sock.getsockname()[:2]] = accept, copy_context()
         sock.on_shutdown = lambda: self.deafen(sock)
 
     def deafen(self, sock: SimulatedSocket) -> None:
         """Accept nothing more."""
         self._listeners.pop(sock.getsockname()[:2], None)
 
-    def _listener(self, address: Address) -> Callable[[SimulatedSocket], None] | None:
+    def _listener(self, address: Address) -> Listener | None:
         for ip in (address[0], *WILDCARDS):
             if (ip, address[1]) in self._listeners:
                 return self._listeners[ip, address[1]]
@@ -201,7 +203,8 @@ class Network:
         answer = self._answer(address)
         if answer == "unreachable" or not self._known(address[0]):
             raise _failed(errno.EHOSTUNREACH, address)
-        if answer == "refuse" or self._listener(address) is None:
+        listener = self._listener(address) if answer is None else None
+        if listener is None:
             for told in tuple(self.refused):
                 told(address)
             await self._pause(down.latency)
@@ -211,10 +214,11 @@ class Network:
         self._join(client, server, up, down)
         # The server hears of it with the handshake's third part, which is on its way with the client's first data.
         latency = down.latency + up.latency
+        _, context = listener
         accepting = (
-            self._loop.call_later(latency, self._accept, server)
+            self._loop.call_later(latency, self._accept, server, context=context)
             if latency
-            else self._loop.call_soon(self._accept, server)
+            else self._loop.happen(self._accept, server, context=context)
         )
         try:
             await self._pause(down.latency)
@@ -227,11 +231,11 @@ class Network:
         return client
 
     def _accept(self, server: SimulatedSocket) -> None:
-        accept = self._listener(server.getsockname()[:2])
-        if accept is None:  # it was closed with this connection in its queue
+        listener = self._listener(server.getsockname()[:2])
+        if listener is None:  # it was closed with this connection in its queue
             server.give_up(Mark.RST)
         else:
-            accept(server)
+            listener[0](server)
 
     async def _pass(self, begun: float, address: Address, latency: float) -> None:
         """Wait until a SYN gets through.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .loop import SimulatedLoop
     from .transport import SimulatedTransport
 
 CAPACITY = 1024 * 1024
@@ -76,7 +77,7 @@ class Pipe:
         "used",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, rng: random.Random) -> None:
+    def __init__(self, loop: SimulatedLoop, link: Link, rng: random.Random) -> None:
         self._loop = loop
         self.link = link
         self._random = rng
@@ -134,8 +135,11 @@ class Pipe:
 
     def _arm(self, now: float) -> None:
         if self._timer is None and self.queue and not self.held and self.target is not None:
-            at = self.queue[0][0]
-            self._timer = self._loop.call_soon(self._arrive) if at <= now else self._loop.call_at(at, self._arrive)
+            at, context = self.queue[0][0], self.target.context
+            if at <= now:
+                self._timer = self._loop.happen(self._arrive, context=context)
+            else:
+                self._timer = self._loop.call_at(at, self._arrive, context=context)
 
     def _arrive(self) -> None:
         """One read, as in a turn of asyncio's own loop: who is woken by data runs before the end behind it is seen."""

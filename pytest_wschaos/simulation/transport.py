@@ -8,6 +8,7 @@ import os
 import struct
 from asyncio import constants, transports
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from .pipe import Item, Mark, Pipe
@@ -52,6 +53,8 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         self._out.source = self
         self._server = server
         self._number: int = loop.next_number()
+        self.context = copy_context()
+        """What the protocol's calls run in: that of who made the transport."""
         self._buffer: deque[bytes | memoryview] = deque()
         self._size = 0  # of the buffer
         self._unread: deque[Item] = deque()
@@ -78,7 +81,8 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
 
     def _first_read(self) -> None:
         self._begun = True
-        self._read_on()
+        if self._unread:
+            self._loop.happen(self._read_on, context=self.context)
 
     def __hash__(self) -> int:
         return self._number  # servers keep sets of transports
@@ -114,7 +118,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
             self._deaf = False
             self._unread.append(Mark.FIN)
         if self._unread:
-            self._loop.call_soon(self._read_on)
+            self._loop.happen(self._read_on, context=self.context)
 
     def get_write_buffer_size(self) -> int:
         return self._size
@@ -168,7 +172,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
     def room(self) -> None:
         """The pipe takes more."""
         if self._buffer and not self._lost:
-            self._loop.call_soon(self._flush)
+            self._loop.happen(self._flush, context=self.context)
 
     def arrived(self, data: bytes) -> None:
         """Data has come."""
@@ -179,7 +183,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         else:
             self._deliver(data)
             if self._unread:
-                self._loop.call_soon(self._read_on)
+                self._loop.happen(self._read_on, context=self.context)
 
     def marked(self, mark: Mark) -> None:
         """The peer's end has come."""
@@ -215,7 +219,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         else:
             self._deliver(item)
         if self._unread:
-            self._loop.call_soon(self._read_on)
+            self._loop.happen(self._read_on, context=self.context)
 
     def _deliver(self, data: bytes) -> None:
         call = "get_buffer" if self._buffered else "data_received"

@@ -17,6 +17,7 @@ class Side(asyncio.Protocol):
 
     def __init__(self, *, stays: bool = False, made: Callable[[Side], None] | None = None) -> None:
         self.notes: list[Any] = []
+        self.name = ""
         self.stays = stays
         """Whether it goes on after the peer's end: a half-closed connection."""
         self.made = made

@@ -8,6 +8,7 @@ into a connection that nobody reads, is not compared. What differs on purpose is
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import io
 import logging
@@ -768,6 +769,40 @@ def a_failure(at: str, error: type[Exception]) -> Scenario:
 for at in ("made", "data", "eof", "lost"):
     for error in (ValueError, OSError):
         a_failure(at, error)
+
+
+@same
+async def each_side_keeps_its_own_context() -> object:
+    who = contextvars.ContextVar("who", default="nobody")
+    seen: list[object] = []
+
+    class Telling(Side):
+        def note(self, what: str, detail: object = None) -> None:
+            super().note(what, detail)
+            seen.append((self.name, what, who.get()))
+
+    def telling(name: str) -> Callable[[], Side]:
+        def make() -> Side:
+            seen.append((name, "made by", who.get()))
+            side = Telling()
+            side.name = name
+            return side
+
+        return make
+
+    loop = asyncio.get_running_loop()
+    who.set("the listener")
+    async with await loop.create_server(telling("server"), "127.0.0.1", 0) as listener:
+        who.set("the dialer")
+        _, client = await loop.create_connection(telling("client"), *listener.sockets[0].getsockname())
+        who.set("the writer")
+        client.transport.write(b"one")
+        await settle()
+        client.transport.pause_reading()
+        client.transport.resume_reading()
+        client.transport.close()
+        await settle()
+    return sorted(set(seen))
 
 
 # --- names and attempts ---
