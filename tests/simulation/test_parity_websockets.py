@@ -17,6 +17,7 @@ import pytest
 import websockets
 
 from .clocks import PATIENCE, VIRTUAL, on, outcome, shown
+from .sides import settle
 
 CODES = (*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999)
 ENDS = ("fin", "reset", "abort")
@@ -203,7 +204,9 @@ async def a_silent_server(mute: str) -> object:
     if mute == "accepted":
         async with await asyncio.start_server(stay_mute, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            return await outcome(websockets.connect(f"ws://127.0.0.1:{port}", proxy=None, **timeouts))  # type: ignore[arg-type]
+            seen = await outcome(websockets.connect(f"ws://127.0.0.1:{port}", proxy=None, **timeouts))  # type: ignore[arg-type]
+            await settle()
+            return seen
     async with websockets.serve(serve, "127.0.0.1", 0, close_timeout=0.05, ping_interval=None) as listener:
         port = listener.sockets[0].getsockname()[1]
         timeouts["open_timeout"] = PATIENCE
