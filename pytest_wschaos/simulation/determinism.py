@@ -1,12 +1,13 @@
 """What makes two runs alike: the sources of disorder that a process has, and a hold on each.
 
 Measured on prototypes (see docs/virtual-time.md): ``random``, ``os.urandom`` (and with it ``secrets`` and ``uuid4``),
-``time.time``, the hash of tasks and that of protocols. The last two order the sets that asyncio and servers keep.
+generators that are made without a seed, ``time.time`` and ``time.time_ns``, the hash of tasks and that of protocols. The last two order the sets that asyncio and servers keep.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import time
@@ -35,7 +36,15 @@ class Determinism:
         random.setstate(self._state)
         self._put(os, "urandom", self._bytes)
         self._put(random, "_urandom", self._bytes)  # what SystemRandom, and so secrets, reads
+        own_seed, some = random.Random.seed, self._bytes
+
+        def seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
+            own_seed(generator, int.from_bytes(some(32)) if a is None else a, version)
+
+        self._put(random.Random, "seed", seed)  # a generator without a seed asks the system, past os.urandom
+        self._put(random, "seed", functools.partial(seed, random._inst))  # type: ignore[attr-defined]
         self._put(time, "time", lambda: EPOCH + self._clock())
+        self._put(time, "time_ns", lambda: round((EPOCH + self._clock()) * 1e9))
 
     def __exit__(self, *_: object) -> None:
         while self._saved:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .clock import TIME_LIMIT, VirtualClock
+from .determinism import counted
 
 PATIENCE = 0.05
 """Real seconds between two looks while a thread works for the loop; no virtual time passes meanwhile."""
@@ -91,13 +92,15 @@ class HybridLoop(VirtualClock, asyncio.SelectorEventLoop):
         _send_at_once(sock)
         await super().sock_connect(sock, address)
 
-    def _make_socket_transport(self, sock: socket.socket, *args: Any, **options: Any) -> Any:
+    def _make_socket_transport(self, sock: socket.socket, protocol: Any, *args: Any, **options: Any) -> Any:
         _send_at_once(sock)  # one that was connected elsewhere
-        return super()._make_socket_transport(sock, *args, **options)  # type: ignore[misc]
+        protocol = counted(protocol, self.next_number())
+        return super()._make_socket_transport(sock, protocol, *args, **options)  # type: ignore[misc]
 
-    def _make_ssl_transport(self, sock: socket.socket, *args: Any, **options: Any) -> Any:
+    def _make_ssl_transport(self, sock: socket.socket, protocol: Any, *args: Any, **options: Any) -> Any:
         _send_at_once(sock)
-        return super()._make_ssl_transport(sock, *args, **options)  # type: ignore[misc]
+        protocol = counted(protocol, self.next_number())
+        return super()._make_ssl_transport(sock, protocol, *args, **options)  # type: ignore[misc]
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """As on any loop; until it is done no virtual time passes."""

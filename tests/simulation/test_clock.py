@@ -50,12 +50,12 @@ def test_each_run_begins_at_0(clock: str) -> None:
 
 
 async def a_heart_that_never_stops() -> None:
-    while True:
+    while True:  # noqa: ASYNC110
         await asyncio.sleep(20)
 
 
 async def around_sleep_0() -> None:
-    while await now() < 1:
+    while await now() < 1:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 
@@ -119,17 +119,19 @@ def test_a_deadlock_names_each_task_with_its_own_line_and_where_it_waits(clock: 
 @clocks
 def test_after_such_an_end_everything_is_closed(clock: str) -> None:
     closed = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def main() -> None:
         try:
-            server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+            server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
             async with server:
                 reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
                 try:
                     await reader.read()
                 finally:
                     await asyncio.sleep(300)  # cleaning up may take its time
-                    writer.close()
+                    for one in (writer, *writers):
+                        one.close()
         finally:
             closed.append(await now())
 
@@ -247,7 +249,9 @@ REFUSED: list[tuple[str, tuple[Any, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "arguments", "clocks"), REFUSED, ids=lambda value: value if type(value) is str else "")
+@pytest.mark.parametrize(
+    ("name", "arguments", "clocks"), REFUSED, ids=lambda value: value if type(value) is str else ""
+)
 def test_what_needs_the_kernel_is_refused_at_once(name: str, arguments: tuple[Any, ...], clocks: str) -> None:
     async def main() -> None:
         with pytest.raises(NotImplementedError, match=f"{name}\\(\\).*use clock={clocks}"):
@@ -261,7 +265,7 @@ def test_a_subprocess_and_a_connected_socket_are_refused() -> None:
         with pytest.raises(Unsupported, match="use clock='real'"):
             await asyncio.create_subprocess_exec("true")
         one, other = socket.socketpair()
-        with one, other, pytest.raises(Unsupported, match="connected for real: .* use clock='hybrid' or 'real'"):
+        with one, other, pytest.raises(Unsupported, match=r"connected for real: .* use clock='hybrid' or 'real'"):
             await asyncio.open_connection(sock=one)
 
     run(main)
