@@ -1,7 +1,9 @@
 """What makes two runs alike: the sources of disorder that a process has, and a hold on each.
 
 Measured on prototypes (see docs/virtual-time.md): ``random``, ``os.urandom`` (and with it ``secrets`` and ``uuid4``),
-generators that are made without a seed, ``time.time`` and ``time.time_ns``, the hash of tasks and that of protocols. The last two order the sets that asyncio and servers keep.
+generators that are made without a seed, ``time.time`` and ``time.time_ns``, the hash of tasks and that of protocols.
+The last two order the sets that asyncio and servers keep. Out of reach, because C code asks the system itself:
+``datetime.now()``, ``uuid1()`` and what OpenSSL draws.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Determinism:
             own_seed(generator, int.from_bytes(some(32)) if a is None else a, version)
 
         self._put(random.Random, "seed", seed)  # a generator without a seed asks the system, past os.urandom
-        self._put(random, "seed", functools.partial(seed, random._inst))  # type: ignore[attr-defined]
+        self._put(random, "seed", functools.partial(seed, random._inst))
         self._put(time, "time", lambda: EPOCH + self._clock())
         self._put(time, "time_ns", lambda: round((EPOCH + self._clock()) * 1e9))
 
