@@ -7,6 +7,7 @@ It is mixed into a loop on top of ``asyncio.BaseEventLoop``, whose one place for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,6 @@ class VirtualClock(_Base):
     _ready: Any
 
     def _start_clock(self, seed: int, time_limit: float) -> None:
-        if not time_limit > 0:
-            raise ValueError(f"time_limit = {time_limit!r}: must be above 0 s")
         self._now = 0.0
         self._limit = self._told_limit = time_limit
         self._turns = 0
@@ -80,6 +79,15 @@ class VirtualClock(_Base):
             if collecting:
                 gc.enable()
 
+    def close(self) -> None:
+        """Close it. Tasks that would not end are ended, so that no later run hears of them."""
+        if not self.is_running():
+            for task in sorted(asyncio.all_tasks(self), key=hash):
+                task._log_destroy_pending = False
+                with contextlib.suppress(Exception):  # it may ignore this as well
+                    task.get_coro().close()  # type: ignore[union-attr]
+        super().close()
+
     def _turn(self) -> None:
         """Something is ready, so no time passes."""
         self._turns += 1
@@ -110,6 +118,17 @@ class VirtualClock(_Base):
                 f"{told:g} s of virtual time have passed, which is the limit (time_limit=)\n" + pending(self)
             )
         self._now = max(self._now, at)
+
+
+def checked_limit(time_limit: float) -> float:
+    """Check a limit of time, before there is a loop that would have to be closed.
+
+    Raises:
+        ValueError: it is not above 0 s.
+    """
+    if not time_limit > 0:
+        raise ValueError(f"time_limit = {time_limit!r}: must be above 0 s")
+    return time_limit
 
 
 def pending(loop: asyncio.AbstractEventLoop) -> str:

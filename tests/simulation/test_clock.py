@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
+import logging
 import random
 import socket
 import threading
@@ -143,7 +145,7 @@ def test_after_such_an_end_everything_is_closed(clock: str) -> None:
 
 
 @clocks
-def test_the_limit_leaves_time_to_clean_up_and_no_more(clock: str) -> None:
+def test_the_limit_leaves_time_to_clean_up_and_no_more(clock: str, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         try:
             await asyncio.sleep(1000)
@@ -152,6 +154,8 @@ def test_the_limit_leaves_time_to_clean_up_and_no_more(clock: str) -> None:
 
     with pytest.raises(TimeLimit, match="60 s of virtual time"):
         run(main, clock=clock, time_limit=60)  # type: ignore[arg-type]
+    gc.collect()
+    assert caplog.messages == []
 
 
 @clocks
@@ -214,7 +218,8 @@ def test_a_foreign_thread_is_told_which_clock_can() -> None:
     ]
 
 
-def test_waiting_for_a_thread_of_ones_own_ends_with_a_hint() -> None:
+def test_waiting_for_a_thread_of_ones_own_ends_with_a_hint(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
     done = threading.Event()
 
     async def main() -> None:
