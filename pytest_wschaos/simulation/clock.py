@@ -45,6 +45,9 @@ class VirtualClock(_Base):
     _ready: Any
 
     def _start_clock(self, seed: int, time_limit: float) -> None:
+        if not time_limit > 0:
+            self.close()
+            raise ValueError(f"time_limit = {time_limit!r}: must be above 0 s")
         self._now = 0.0
         self._limit = self._told_limit = time_limit
         self._turns = 0
@@ -83,9 +86,9 @@ class VirtualClock(_Base):
         """Close it. Tasks that would not end are ended, so that no later run hears of them."""
         if not self.is_running():
             for task in sorted(asyncio.all_tasks(self), key=hash):
-                task._log_destroy_pending = False
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(Exception):  # it may ignore this as well
-                    task.get_coro().close()  # type: ignore[union-attr]
+                    task.get_coro().close()
         super().close()
 
     def _turn(self) -> None:
@@ -118,17 +121,6 @@ class VirtualClock(_Base):
                 f"{told:g} s of virtual time have passed, which is the limit (time_limit=)\n" + pending(self)
             )
         self._now = max(self._now, at)
-
-
-def checked_limit(time_limit: float) -> float:
-    """Check a limit of time, before there is a loop that would have to be closed.
-
-    Raises:
-        ValueError: it is not above 0 s.
-    """
-    if not time_limit > 0:
-        raise ValueError(f"time_limit = {time_limit!r}: must be above 0 s")
-    return time_limit
 
 
 def pending(loop: asyncio.AbstractEventLoop) -> str:

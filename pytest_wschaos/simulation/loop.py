@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import Any
 
-from .clock import TIME_LIMIT, VirtualClock, checked_limit
+from .clock import TIME_LIMIT, VirtualClock
 from .determinism import counted
 from .errors import unsupported
 from .network import Network
@@ -68,7 +68,6 @@ class SimulatedLoop(Unsimulated, VirtualClock, asyncio.BaseEventLoop):
     """
 
     def __init__(self, seed: int = 0, time_limit: float = TIME_LIMIT) -> None:
-        checked_limit(time_limit)
         super().__init__()
         self._selector = _Selector(self)
         self._start_clock(seed, time_limit)
