@@ -1,13 +1,16 @@
 """The hybrid loop: a virtual clock over real loopback sockets. It jumps only when the kernel has nothing to say.
 
-On Linux what is written to a loopback socket can be read at once, so an empty poll means that nothing is on its way;
-but for a busy machine, on which the kernel puts delivery off. So before a jump the kernel is asked how much each end
-has sent and how much the other has received.
+On Linux what is written to a loopback socket can be read at once, so an empty poll means that nothing is on its way.
+Two things must be seen to, in which the kernel waits for a timer of its own, and it would be a jump too early: Nagle's
+algorithm waits for an acknowledgement, and a congestion control that paces, as BBR does, sends in steps.
+A busy machine puts delivery off, too. So before a jump the kernel is asked how much each end has sent, and how much the
+other has received.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import selectors
 import socket
@@ -16,9 +19,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .clock import TIME_LIMIT, VirtualClock
+from .determinism import counted
 
 PATIENCE = 0.05
 """Real seconds between two looks while a thread works for the loop; no virtual time passes meanwhile."""
+CONGESTION_CONTROL = b"reno"
+"""The one that every Linux has; it sends at once what fits into the window."""
 
 
 LONGEST_DELIVERY = 2000
@@ -101,6 +107,25 @@ class HybridLoop(VirtualClock, asyncio.SelectorEventLoop):
             await start_serving()
         return server
 
+    def _start_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any, **options: Any) -> None:
+        _send_at_once(sock)  # and so do the connections that it accepts
+        super()._start_serving(protocol_factory, sock, *args, **options)  # type: ignore[misc]
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """As on any loop."""
+        _send_at_once(sock)
+        await super().sock_connect(sock, address)
+
+    def _make_socket_transport(self, sock: socket.socket, protocol: Any, *args: Any, **options: Any) -> Any:
+        _send_at_once(sock)  # one that was connected elsewhere
+        protocol = counted(protocol, self.next_number())
+        return super()._make_socket_transport(sock, protocol, *args, **options)  # type: ignore[misc]
+
+    def _make_ssl_transport(self, sock: socket.socket, protocol: Any, *args: Any, **options: Any) -> Any:
+        _send_at_once(sock)
+        protocol = counted(protocol, self.next_number())
+        return super()._make_ssl_transport(sock, protocol, *args, **options)  # type: ignore[misc]
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """As on any loop; until it is done no virtual time passes."""
         future = super().run_in_executor(executor, func, *args)
@@ -120,6 +145,14 @@ class HybridLoop(VirtualClock, asyncio.SelectorEventLoop):
         self.working -= 1
 
 
+def _send_at_once(sock: socket.socket) -> None:
+    """Let the kernel keep nothing back for a timer of its own."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_CONGESTION"):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does it only where proto is given
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
+
+
 def _family(host: object) -> socket.AddressFamily | None:
     """The family of an address; None for anything else."""
     try:
@@ -135,7 +168,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     Raises:
         OSError: the address is taken, or is not this machine's.
     """
-    sock = socket.socket(family)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
