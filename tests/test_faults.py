@@ -376,7 +376,7 @@ def test_refuse_counts_blocking_clients_too(chaos: Chaos) -> None:
 
 
 def test_refuse_twice_listens_again_when_both_are_removed(chaos: Chaos) -> None:
-    first, second = chaos.refuse(), chaos.refuse()
+    first, second = chaos.refuse(must_bite=False), chaos.refuse()
     first.remove()
     with pytest.raises(ConnectionRefusedError):
         connect_sync(chaos.echo_url)
@@ -480,7 +480,7 @@ def test_a_client_that_has_just_connected_is_live(chaos: Chaos, name: str, seen:
 
 
 def test_disconnect_is_a_fin_though_the_client_has_bytes_under_way(chaos: Chaos) -> None:
-    with chaos.bandwidth(10_000), socket.create_connection((chaos.host, chaos.port), LATER) as client:
+    with chaos.bandwidth(10_000, must_bite=False), socket.create_connection((chaos.host, chaos.port), LATER) as client:
         client.sendall(bytes(400_000))
         chaos.disconnect()
         assert client.recv(1) == b""
