@@ -102,6 +102,9 @@ class LoopThread:
 
         return self.run(call())
 
+    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Nothing: this loop is closed only by :meth:`stop`, before which all has ended."""
+
     effect = finish
     """Carry something out; in a plain call it has taken effect when this returns."""
 

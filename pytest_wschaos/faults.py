@@ -240,6 +240,8 @@ class ClientFaults:
         """
         if _whole("pid", pid) <= 0 or pid == os.getpid():
             raise FaultError(f"pid = {pid!r}: must be a process other than this one")
+        if self._network.virtual:
+            raise FaultError("suspend() stops another process, which lives in real time: use clock='real'")
         if not hasattr(signal, "SIGSTOP"):
             raise FaultError("suspend() needs a platform that can stop a process (SIGSTOP)")
         try:

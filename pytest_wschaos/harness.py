@@ -155,6 +155,11 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
             self._listeners[client] = self._network.listen(client)
         return urlunsplit((self._scheme, self._listeners[client], self._path, self._query, ""))
 
+    @property
+    def virtual(self) -> bool:
+        """Whether it is on virtual time."""
+        return self._network.virtual
+
     def serve_api(self) -> int:
         """Serve Toxiproxy's HTTP API for the embedded engine; returns the port on 127.0.0.1."""
         return self._network.serve_api()
@@ -287,12 +292,16 @@ class Chaos(ChaosProxy):
             profile=self.profile, seed=random.Random(f"server/{self.seed}").getrandbits(64)
         )
         self._runner.run(self._reference.start())
-        self._started.callback(self._stop_server, self._reference)
+        self._ends(self._reference)
         self._address = f"127.0.0.1:{self._reference.port}"
         self.server = ServerHandle(self._reference, self._runner)
         self._token = self.server.issue_token()
         self._peer = Peer(self._reference)
         self._open()
+
+    def _ends(self, server: ReferenceServer | HandlerServer) -> None:
+        self._started.callback(self._stop_server, server)
+        self._runner.at_close(lambda: server.stop(grace=0))
 
     def _stop_server(self, server: ReferenceServer | HandlerServer) -> None:
         self._runner.finish(server.stop(grace=0), CANCEL_TIMEOUT)
@@ -373,7 +382,7 @@ class Chaos(ChaosProxy):
             handler, dialect=self.dialect, subprotocols=subprotocols, close_timeout=self.profile.close.timeout
         )
         self._runner.run(server.start())
-        self._started.callback(self._stop_server, server)
+        self._ends(server)
         self._handler = server
         self._peer = Peer(server)
         self._path, self._query = path, ""

@@ -55,6 +55,11 @@ class InlineLoop:
 
         return self.run(call())
 
+    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have something ended before the loop is closed, if nobody did."""
+        if (at_close := getattr(self.loop, "at_close", None)) is not None:
+            at_close(finish)
+
     def finish(self, coroutine: Coroutine[Any, Any, None], timeout: float = CALL_TIMEOUT) -> None:
         """Begin something that ends by itself; where the loop runs it goes on beside the caller."""
         if not self.loop.is_running():
@@ -83,7 +88,10 @@ class InlineLoop:
         Raises:
             MustWait: always; there is only one loop.
         """
-        raise MustWait("a blocking call on virtual time would wait for itself: await wait_for() instead")
+        raise MustWait(
+            "a blocking call on virtual time would wait for itself: await wait_for() instead "
+            "(for a client on a thread, clock='real')"
+        )
 
     def catch_up(self) -> None:
         """Nothing is ever behind: no time passes while something is due."""

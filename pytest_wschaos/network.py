@@ -71,6 +71,11 @@ class ChaosNetwork:
         self._stopped: list[str] = []  # the proxies that refuse because of a fault
         self._count = 0
 
+    @property
+    def virtual(self) -> bool:
+        """Whether it is on virtual time."""
+        return bool(getattr(self._runner.loop, "virtual", False))
+
     def listen(self, name: str) -> str:
         """Open a listener for one client, with the faults that are in force; returns its ``host:port``.
 

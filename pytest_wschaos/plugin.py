@@ -239,5 +239,7 @@ def toxiproxy(wschaos: Chaos) -> Iterator[Toxiproxy]:
     """toxiproxy-python's client for the test's engine, with timeouts. The proxy of ``wschaos.url`` is ``client``."""
     from .toxiproxy import connected
 
+    if wschaos.virtual:
+        wrong("toxiproxy: its client blocks, which takes real time: use clock='real'")
     with connected("127.0.0.1", wschaos.serve_api()) as client:
         yield client

@@ -317,6 +317,7 @@ class HandlerServer:
         server, self._server = self._server, None
         if server is None:
             return
+        server.server.close()  # at once: the library does it in a task, and the loop may be about to end
         server.close(close_connections=False)
         grace = self._close_timeout if grace is None else grace
         try:

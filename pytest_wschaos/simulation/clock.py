@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from .determinism import CountedTask, Determinism
@@ -45,6 +46,7 @@ class VirtualClock(_Base):
     _ready: Any
 
     def _start_clock(self, seed: int, time_limit: float) -> None:
+        self._finishers: list[Callable[[], Coroutine[Any, Any, None]]] = []
         if not time_limit > 0:
             self.close()
             raise ValueError(f"time_limit = {time_limit!r}: must be above 0 s")
@@ -82,9 +84,15 @@ class VirtualClock(_Base):
             if collecting:
                 gc.enable()
 
+    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have something ended before the loop is closed, if nobody did."""
+        self._finishers.append(finish)
+
     def close(self) -> None:
         """Close it. Tasks that would not end are ended, so that no later run hears of them."""
-        if not self.is_running():
+        if not self.is_running() and not self.is_closed():
+            while self._finishers:
+                self.run_until_complete(self._finishers.pop()())
             for task in sorted(asyncio.all_tasks(self), key=hash):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(Exception):  # it may ignore this as well
