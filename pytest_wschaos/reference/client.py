@@ -276,8 +276,8 @@ class ReferenceClient:
     async def _wait(self, delay: float) -> None:
         loop = asyncio.get_running_loop()
         self._nudge = loop.create_future()
-        timer = loop.call_later(delay, _wake, self._nudge)
         self._events.tell("waiting", attempt=self._backoff.retry, delay=delay)
+        timer = loop.call_later(delay, _wake, self._nudge)
         try:
             await self._nudge
         finally:

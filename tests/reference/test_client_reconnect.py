@@ -545,7 +545,8 @@ async def test_a_certificate_that_is_no_good_or_a_server_that_is_no_websocket_is
     async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         for scheme in ("ws", "wss"):
-            async with ReferenceClient(f"{scheme}://{address}/?token=abc", profile=FEW, on_event=ledger):
+            patient = FEW.with_(reconnect={"open_timeout": 5})
+            async with ReferenceClient(f"{scheme}://{address}/?token=abc", profile=patient, on_event=ledger):
                 await ledger.wait("gave_up")
     plain, tls = (event["error"] for event in ledger.of("gave_up"))
     assert "no WebSocket handshake" in plain
