@@ -99,14 +99,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if inspect.iscoroutinefunction(inner):
         wrong(
             f"clock={clock!r}: an async def with @given runs all its examples on one loop, each beside what is left of "
-            "the others: write a plain def, and in it pytest_wschaos.simulation.run(main)"
+            "the others: write a plain def, and in it pytest_wschaos.simulation.run.run(main)"
         )
     if not _is_coroutine(item):
         wrong(f"clock={clock!r}: a plain def blocks, which takes real time: make it an async def, or use clock='real'")
     if not _by_pytest_asyncio(item) and item.get_closest_marker("anyio") is not None:
         wrong(
             f"clock={clock!r}: anyio makes its own loops: leave out the mark, or give its fixture anyio_backend "
-            "('asyncio', {'loop_factory': pytest_wschaos.simulation.make_loop})"
+            "('asyncio', {'loop_factory': pytest_wschaos.simulation.run.make_loop})"
         )
 
 
