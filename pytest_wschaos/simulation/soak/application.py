@@ -181,11 +181,7 @@ class Application:
                 if not held.confirmed:
                     del self.topics[topic]
             elif held.leaving is not None and held.leaving.done:
-                left, held.leaving = _succeeded(held.leaving), None
-                if left:
-                    del self.topics[topic]
-                else:
-                    held.hole = True  # it may be subscribed or not
+                del self.topics[topic]  # one that was handed back may have been carried out, or not
 
     def restart(self, now: float) -> None:
         """Connect anew, after the client has stopped."""
@@ -304,15 +300,20 @@ class Application:
             self.breach(f"the send {ref!r} has not settled, though the client was ready all the time", self.name)
         self._settled.clear()
 
-    def follows(self, published: Mapping[str, int]) -> str | None:
-        """The topic of which it has not heard the newest publication; None: it is up to date."""
-        behind = (t for t, held in self.topics.items() if held.confirmed and held.leaving is None)
-        return next((topic for topic in behind if self.topics[topic].last != published[topic]), None)
+    def misses(self, published: Mapping[str, int]) -> str:
+        """What it has not heard of the topics that it is subscribed to, in words; empty: it is up to date."""
+        for topic, held in self.topics.items():
+            if held.confirmed and held.leaving is None and held.last != published[topic]:
+                return f"publication {published[topic]} of {topic} has not come, the last one was {held.last}"
+        return ""
 
     @property
-    def busy(self) -> bool:
-        """Whether something that it asked for is not settled."""
-        return bool(self.pending) or any(held.request or held.leaving for held in self.topics.values())
+    def owes(self) -> str:
+        """What of its requests is not settled, in words; empty: all are."""
+        if self.pending:
+            return f"the send {next(iter(self.pending))!r} has not settled"
+        waiting = [topic for topic, held in self.topics.items() if held.request or held.leaving]
+        return f"the subscription to {waiting[0]} has not settled" if waiting else ""
 
 
 def _succeeded(request: Sent) -> bool:

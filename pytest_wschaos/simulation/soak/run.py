@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from random import Random
@@ -30,7 +30,7 @@ from .invariants import Invariants, carried_too_much
 from .progress import Progress
 from .storm import LONGEST_RETRY_AFTER, Spell, pace
 from .summary import Summary
-from .window import carried, oldest
+from .window import carried
 
 TICK = 1.0
 """Virtual seconds between two looks at the applications."""
@@ -38,8 +38,8 @@ ACTS = 20.0
 """Virtual seconds between two requests of one application, on average."""
 PUBLISHES = 15.0
 """Virtual seconds between two publications of the server, on average."""
-OLDEST = 3 * 3600.0
-"""Virtual seconds after which a connection is cut at last: until then its record cannot be forgotten."""
+CARRIED = 1000
+"""Events for each client above which all connections are cut: until they end, their record cannot be forgotten."""
 SETTLES = 60.0
 """Virtual seconds within which all that was asked for must have settled, and arrived, in a calm."""
 SERVER_PATIENCE = 20
@@ -112,6 +112,10 @@ class _Soak:
         self._rng = Random(f"soak/{settings.seed}")
         self._mode = "quiet"
         self._window = 0
+        self._judged = 0.0
+        """Up to when the record has been judged."""
+        self._carried = 0
+        """Events that were carried over into this window."""
         self._chaos: Chaos
         self._applications: list[Application] = []
 
@@ -172,8 +176,7 @@ class _Soak:
 
     def _plan(self) -> list[Spell]:
         spells = storm.draw(self._rng, self._profile)
-        since = oldest(self._chaos.timeline)
-        if since is not None and self.now - since > OLDEST:
+        if self._carried > CARRIED * self.settings.clients:
             spells.append(Spell(max((s.end for s in spells), default=0.0), "disconnect"))
         return spells
 
@@ -227,13 +230,10 @@ class _Soak:
             hold += 3600 * self._rng.uniform(0.2, 1)
         await self._pass(hold)
         self._mode = "quiet"
-        await self._becomes("{} has requests that do not settle", lambda application: application.busy)
+        await self._becomes(lambda application: application.owes)
         for topic in TOPICS:
             self._publish(topic)
-        await self._becomes(
-            "{} does not get what is published on a topic that it is subscribed to",
-            lambda application: application.follows(self._published) is not None,
-        )
+        await self._becomes(lambda application: application.misses(self._published))
         await self._pass(2.0)  # acknowledgements wait for others to join them
         for what, client in self._invariants.breaches():
             self._breach(what, client)
@@ -261,12 +261,13 @@ class _Soak:
             return False
         return application.since > begun or self.now > begun + _found_out(self._profile) + 1.0
 
-    async def _becomes(self, told: str, wrong: Any) -> None:
-        """Wait until something is wrong with no application any more."""
+    async def _becomes(self, wrong: Callable[[Application], str]) -> None:
+        """Wait until nothing is wrong with any application."""
         began = self.now
-        while left := [application for application in self._applications if wrong(application)]:
+        while left := {a.name: what for a in self._applications if (what := wrong(a))}:
             if self.now > began + SETTLES:
-                self._breach(f"{told.format('the client')} within {SETTLES:g} s, in a calm", left[0].name)
+                name, what = next(iter(left.items()))
+                self._breach(f"{what} within {SETTLES:g} s, in a calm", name)
             await self._pass(TICK)
 
     # --- traffic ---
@@ -291,7 +292,8 @@ class _Soak:
 
     def _publish(self, topic: str, pad: int = 0) -> None:
         self._published[topic] += 1
-        self._chaos.server.publish(topic, {"n": self._published[topic], "pad": "x" * pad})
+        data = {"topic": topic, "n": self._published[topic], "pad": "x" * pad}  # like no other
+        self._chaos.server.publish(topic, data)
 
     def _burst(self, messages: int, size: int) -> None:
         topic = self._rng.choice(TOPICS)
@@ -328,14 +330,13 @@ class _Soak:
         if broken:
             raise Violation(self._explained(broken, verdicts, record))
         self.summary.add(verdicts)
-        began = self._chaos.timeline.since(0)[0].at if not self._window else self._judged
         for fault in injected(record):
-            if fault.start >= began:
+            if fault.start >= self._judged:
                 self.summary.bit[fault.name] += met(record, fault)
         self._judged = self.now
         self._chaos.timeline.forget(carried)
-        kept = len(self._chaos.timeline.since(0))
-        if (too_many := carried_too_much(kept, self.settings.clients)) is not None:
+        self._carried = len(self._chaos.timeline.since(0))
+        if (too_many := carried_too_much(self._carried, self.settings.clients)) is not None:
             raise Violation(self.text(too_many, ""))
 
     # --- what is said ---

@@ -20,6 +20,7 @@ def carried(events: Sequence[Event]) -> list[Event]:
     newest, since = _newest(events)
     begun = min((e.at for e in events if e.kind == "attempt" and newest.get(e.client) == e.conn), default=float("inf"))
     over = {e.get("id") for e in events if e.kind == "healed" and e.at < begun}
+    came = {(e.client, e.get("digest")) for e in events if e.kind == "message" and newest.get(e.client) == e.conn}
     tokens = [number for number, e in enumerate(events) if e.kind == "token"]
     old = set(tokens[:-TOKENS])
     kept = []
@@ -28,6 +29,8 @@ def carried(events: Sequence[Event]) -> list[Event]:
             needed = newest.get(event.client) == event.conn
         elif event.place == "app":
             needed = number >= since.get(event.client, 0)
+            if event.kind == "app.message":  # what a paused application was told late came on a connection before
+                needed = needed and (event.client, event.get("digest")) in came
         elif event.kind in ("fault", "healed"):
             needed = event.get("id") not in over
         elif event.kind == "token":
@@ -52,8 +55,3 @@ def _newest(events: Iterable[Event]) -> tuple[dict[str, int], dict[str, int]]:
             since[event.client] = told.get(event.client, number)
     return newest, since
 
-
-def oldest(events: Iterable[Event]) -> float | None:
-    """When the oldest of the newest connections began, on the timeline's clock."""
-    attempts: dict[str, float] = {e.client: e.at for e in events if e.kind == "attempt"}
-    return min(attempts.values(), default=None)
