@@ -378,9 +378,11 @@ def _resumed(traffic: Traffic, link: Link) -> Iterator[Finding]:
     presented, prior = _presented(link), traffic.before(link)
     reached = [e for before in prior for e in before.connection.seen("message", way="down")]
     reached += [before.welcome for before in prior if before.welcome is not None and not before.recovered]
+    # A record may begin in the middle of a session: what reached the client before, its first resume tells.
+    begun = _presented(prior[0]) if prior and prior[0].recovered else 0
     gaps = [e["last"] for before in prior for e in before.connection.seen("gap", way="down")]
     acked = _seqs([e for before in prior for e in before.connection.seen("ack", way="up")])
-    most, least = max([0, *_seqs(reached), *gaps]), max([0, *acked])
+    most, least = max([begun, *_seqs(reached), *gaps]), max([0, *acked])
     at = link.connection.attempt
     if prior and presented > most:
         yield failed(f"{link.name}: the client claims sequence {presented}; {most} is the last that reached it", at=at)
@@ -595,8 +597,11 @@ def subscriptions_are_restored(story: Story, profile: Profile) -> Finding:
 def _restored(traffic: Traffic) -> Iterator[Finding]:
     wanted: dict[str, bool] = {}
     """The topics subscribed to, and whether the server had surely confirmed it in this session."""
-    for link in traffic.links:
-        if wanted and link is not traffic.links[0]:
+    for before, link in zip([None, *traffic.links], traffic.links, strict=False):
+        if before is not None and traffic.handed_back(before.until, link.ready):
+            # What had not settled by then was given back to the application, which may ask again or not.
+            wanted = {topic: confirmed for topic, confirmed in wanted.items() if confirmed}
+        if wanted and before is not None:
             yield _kept(traffic, link, wanted) if link.recovered else _anew(traffic, link, wanted)
         if not link.recovered:
             wanted = dict.fromkeys(wanted, False)

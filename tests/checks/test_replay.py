@@ -541,6 +541,25 @@ class TestSettles:
         assert verdict("REPLAY-06", s.record(20)).outcome is INCONCLUSIVE
 
 
+class TestBegunInTheMiddle:
+    """Records whose beginning was forgotten: their first connection goes on with a session."""
+
+    def test_the_sequence_that_a_resume_began_with_had_reached_the_client_before(self) -> None:
+        s = Chat()
+        s.live(0.0, recovered=True, seq=57, presented={"session": "s", "seq": 57})
+        s.cut(3.0)
+        s.live(10.0, recovered=True, seq=58, presented={"session": "s", "seq": 57})
+        s.frame(10.1, "down", "message", seq=58, topic="news", digest="d")
+        assert verdict("REPLAY-04", s.record(20)).outcome is PASS
+
+    def test_and_no_more_than_that(self) -> None:
+        s = Chat()
+        s.live(0.0, recovered=True, seq=57, presented={"session": "s", "seq": 57})
+        s.cut(3.0)
+        s.live(10.0, recovered=True, seq=58, presented={"session": "s", "seq": 58})
+        assert "the client claims sequence 58; 57 is the last" in verdict("REPLAY-04", s.record(20)).seen
+
+
 class TestSubscriptions:
     """REPLAY-07"""
 
@@ -589,6 +608,15 @@ class TestSubscriptions:
         s.cut(3.0)
         s.live(10.0, recovered=True)
         self.subscribe(s, 10.02, "news")
+        assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
+
+    def test_unconfirmed_and_handed_back_by_a_close_is_asked_for_by_nobody(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        self.subscribe(s, 1.0, "news", acked=False)
+        s.app(2.0, "close").cut(2.0)
+        s.app(9.0, "reconnect")
+        s.live(10.0)
         assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
 
     def test_refused_or_given_up(self) -> None:
