@@ -612,7 +612,7 @@ def _restored(traffic: Traffic) -> Iterator[Finding]:
             elif verdict is not None:
                 wanted[event["topic"]] = traffic.surely(verdict, link)
             else:
-                wanted.setdefault(event["topic"], False)
+                wanted[event["topic"]] = False
 
 
 def _subscribed(link: Link, topic: str, until: float) -> list[Event]:

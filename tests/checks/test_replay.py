@@ -619,6 +619,17 @@ class TestSubscriptions:
         s.live(10.0)
         assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
 
+    def test_asked_for_twice_by_the_application_and_sent_again_unconfirmed(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        self.subscribe(s, 1.0, "news")
+        s.frame(2.0, "up", "subscribe", id=2, topic="news", lost=True)
+        s.cut(3.0)
+        s.live(10.0, recovered=True, last_id=1)
+        s.frame(10.02, "up", "subscribe", id=2, topic="news")
+        s.frame(10.03, "down", "ack", id=2, ok=True)
+        assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
+
     def test_refused_or_given_up(self) -> None:
         s = Chat()
         s.live(0.0)
