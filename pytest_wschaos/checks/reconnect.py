@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from ..profile import Profile
 from ..timeline import Event
@@ -488,6 +488,11 @@ def _ledger_of(story: Story, client: Client) -> Finding:
     return _ledger_against_wire(story, client, told)
 
 
+def _held(last: Event | None) -> bool:
+    """Whether a client had a connection, or an attempt under way, by what it told last."""
+    return last is not None and last.kind in ("app.connecting", "app.ready")
+
+
 def _numbered(event: Event) -> bool:
     attempt, delay = event.get("attempt"), event.get("delay")
     return isinstance(attempt, int) and attempt >= 1 and isinstance(delay, int | float) and delay >= 0
@@ -515,9 +520,12 @@ def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event]) ->
         count = sum(1 for e in told if e.kind == f"app.{name}")
         if count < seen:
             return failed(f"the application was told {name!r} {count} times for {seen} {what}", told=count, wire=seen)
-    closed = [e for e in told if e.kind == "app.closed"]
-    if not lost and len(client.connections) == len(closed):
-        for connection, event in zip(client.connections, closed, strict=True):
+    # A close that the application asked for amid a wait is told, too, and ends no connection.
+    states = [e for e in told if e.kind not in ("app.close", "app.reconnect")]
+    closed = [e for last, e in pairwise([None, *states]) if e is not None and e.kind == "app.closed" and _held(last)]
+    ended = [c for c in client.connections if c.over is not None]
+    if not lost and len(ended) == len(closed):
+        for connection, event in zip(ended, closed, strict=True):
             close = server_close(connection)
             if (
                 close is not None
