@@ -47,7 +47,8 @@ class _Message:
 
     number: int
     topic: str
-    receipt: Sent
+    receipt: Sent | None = None
+    """None: it was refused at once."""
     copies: int = 1
     """How often it may arrive: once more for each session that was lost while it was pending."""
     arrived: int = 0
@@ -138,7 +139,8 @@ class Application:
         number, ref = self._number, f"{self.name}-{self._number}"
         data = {"from": self.name, "n": number, "pad": "x" * self.rng.choice([0, 0, 10, 200])}
         with suppress(ClientClosed, QueueFull):
-            self.pending[ref] = _Message(number, topic, self.handle.send(topic, data, ref=ref))
+            message = self.pending[ref] = _Message(number, topic)
+            message.receipt = self.handle.send(topic, data, ref=ref)
             self.counts.sent += 1
 
     def subscribe(self, topic: str) -> None:
@@ -247,7 +249,7 @@ class Application:
             self.counts.acknowledged += 1
         elif message.topic == FORBIDDEN:
             self.counts.refused += 1
-        else:
+        elif message.receipt is not None:
             self.counts.handed_back += 1
 
     def _heard(self, topic: str, data: Mapping[str, Any]) -> None:
@@ -294,7 +296,7 @@ class Application:
         for message in self._settled.values():
             if message.ok and not message.arrived:
                 self.breach(f"message {message.number} was acknowledged, and has not arrived", self.name)
-            if not message.receipt.done:
+            if message.receipt is not None and not message.receipt.done:
                 self.breach(f"message {message.number} was told as settled, and its receipt is not", self.name)
         for ref in self.pending:
             self.breach(f"the send {ref!r} has not settled, though the client was ready all the time", self.name)
