@@ -541,6 +541,27 @@ class TestSettles:
         assert verdict("REPLAY-06", s.record(20)).outcome is INCONCLUSIVE
 
 
+class TestDroppedLater:
+    """REPLAY-02, where an attempt that never was ready is closed 1009: the client gives up what it wrote before."""
+
+    def dropped(self, code: int) -> Chat:
+        s = Chat()
+        s.live(0.0)
+        s.send(1.0, 1, "one", acked=False, lost=True).send(1.0, 2, "two", acked=False, lost=True).cut(3.0)
+        s.opened(10.0, ready=False)
+        s.frame(10.1, "down", "close", code=code, reason="").end(10.1)
+        s.live(20.0, recovered=True)
+        s.send(20.1, 1, "two")
+        return s
+
+    def test_what_was_written_may_be_given_up_and_the_rest_renumbered(self) -> None:
+        s = self.dropped(1009)
+        assert outcomes(s.record(40)) == {}
+
+    def test_but_not_at_another_code(self) -> None:
+        assert set(outcomes(self.dropped(1012).record(40))) == {"REPLAY-02", "REPLAY-03"}
+
+
 class TestBegunInTheMiddle:
     """Records whose beginning was forgotten: their first connection goes on with a session."""
 
