@@ -114,7 +114,7 @@ class Application:
             return
         chance = self.rng.random()
         if chance < 0.80:
-            for _ in range(self.rng.choice([1, 1, 1, 2, 5, 30])):
+            for _ in range(self.rng.choices([1, 2, 5, 30], [80, 15, 4, 1])[0]):
                 self.send()
         elif chance < 0.84:
             self.send(FORBIDDEN)
