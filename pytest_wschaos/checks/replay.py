@@ -468,7 +468,10 @@ def _paced(traffic: Traffic, link: Link) -> Finding | None:
     if (
         close is not None
         and close["code"] == 4429
-        and not during(story, close.at, close.at, "close", "accept_then_close")
+        and not any(
+            fault.start <= close.at and fault.end >= link.connection.attempt and fault.event.get("code") == 4429
+            for fault in story.injected("close", "accept_then_close")
+        )
     ):
         return failed(f"{link.name}: the server closed 4429, rate limited", at=close.at)
     frames = [e.at for e in link.connection.events if _charged(e) and e.at >= link.ready]
