@@ -68,6 +68,8 @@ class _Topic:
     hole: bool = True
     """Whether publications may be missing before the next one: a gap was told, or it was not yet subscribed."""
     leaving: Sent | None = None
+    unsure: bool = False
+    """Whether a request was handed back: it may have been carried out or not, until the topic has been left."""
 
 
 @dataclass
@@ -153,9 +155,12 @@ class Application:
         held = self.topics.get(topic)
         if held is None:
             self.subscribe(topic)
-        elif held.request is None and held.leaving is None and len(self.topics) > 1:
-            with suppress(ClientClosed, QueueFull):
-                held.leaving = self.handle.unsubscribe(topic)
+        elif held.confirmed and held.leaving is None and len(self.topics) > 1:
+            self._leave(topic)
+
+    def _leave(self, topic: str) -> None:
+        with suppress(ClientClosed, QueueFull):
+            self.topics[topic].leaving = self.handle.unsubscribe(topic)
 
     def _asked(self) -> None:
         self.calm = False
@@ -180,10 +185,14 @@ class Application:
         for topic, held in list(self.topics.items()):
             if held.request is not None and held.request.done:
                 held.confirmed, held.request = _succeeded(held.request), None
-                if not held.confirmed:
-                    del self.topics[topic]
+                held.unsure = not held.confirmed
             elif held.leaving is not None and held.leaving.done:
-                del self.topics[topic]  # one that was handed back may have been carried out, or not
+                left, held.leaving = _succeeded(held.leaving), None
+                held.unsure, held.confirmed = True, False
+                if left:
+                    del self.topics[topic]
+            elif held.unsure and held.request is None and held.leaving is None and self.ready:
+                self._leave(topic)
 
     def restart(self, now: float) -> None:
         """Connect anew, after the client has stopped."""
@@ -259,6 +268,8 @@ class Application:
             return  # it has left, and what was on its way still comes
         number, last = int(data["n"]), held.last
         held.last = number
+        if held.unsure:
+            held.hole = True
         if last is not None and number <= last and self.delivery != "at-least-once":
             how = "twice" if number == last else "out of order"
             self.breach(f"publication {number} of {topic} came {how}, after {last}", self.name)

@@ -53,7 +53,8 @@ class Invariants:
             yield f"the server still has {overdue} sessions whose time is over"
         assert isinstance(hub.broker, MemoryBroker)
         for topic, subscribers in hub.broker._topics.items():
-            lost = sum(not (isinstance(s, Session) and s in hub.sessions) and getattr(s, "link", None) is None for s in subscribers)
+            known = [isinstance(s, Session) and (s in hub.sessions or s.link is not None) for s in subscribers]
+            lost = known.count(False)
             if topic not in TOPICS or lost:
                 yield f"the broker still has {lost} subscribers of {topic!r} that have neither session nor connection"
         held = len(server._admission._strangers)

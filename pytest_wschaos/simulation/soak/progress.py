@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import TextIO
 
@@ -33,6 +34,11 @@ class Progress:
         """Seconds of wall time since the beginning."""
         return time.monotonic() - self._began
 
+    def begin(self, text: str) -> None:
+        """Say what begins."""
+        if self._out is not None:
+            print(text, file=self._out, flush=True)
+
     def tick(self, seconds: float, faults: int) -> None:
         """So many virtual seconds are over; says so if it is time to."""
         now = time.monotonic()
@@ -60,6 +66,7 @@ class Progress:
 
     def _draw(self, text: str) -> None:
         assert self._out is not None
+        text = text[: shutil.get_terminal_size().columns - 1]
         print(f"\r{text:<{self._width}}", end="", file=self._out, flush=True)
         self._width = len(text)
 

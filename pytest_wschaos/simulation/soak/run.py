@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -129,6 +130,7 @@ class _Soak:
     async def main(self) -> None:
         """All of it, on the virtual loop that is running."""
         settings = self.settings
+        self._progress.begin(f"{settings.command}: storms and calms on virtual time; Ctrl-C ends it with a summary")
         async with Chaos(profile=self._profile, seed=settings.seed, repeat=settings.command) as chaos:
             self._chaos = chaos
             chaos.server.refuse_topic("forbidden")
@@ -141,6 +143,8 @@ class _Soak:
                     self.summary.violation = str(violation)
                 except asyncio.CancelledError:
                     self.summary.interrupted = True
+                except Exception:
+                    self.summary.violation = self.text(f"the run failed: {traceback.format_exc()}", "")
                 finally:
                     self.summary.seconds = self.now
                     traffic.cancel()
@@ -226,9 +230,8 @@ class _Soak:
             application.calm = True
         figures = self._profile
         hold = max(figures.backoff.stable_after, _found_out(figures)) * self._rng.choice([0.5, 1, 2])
-        if self._rng.random() < 0.05:
-            hold += 3600 * self._rng.uniform(0.2, 1)
-        await self._pass(hold)
+        long = 3600 * self._rng.uniform(0.2, 1) if self._rng.random() < 0.05 else 0.0
+        await self._pass(hold + (long if self.now + hold + long < self.settings.hours * 3600 else 0.0))
         self._mode = "quiet"
         await self._becomes(lambda application: application.owes)
         for topic in TOPICS:
@@ -415,5 +418,3 @@ def _errors_told(breach: Any) -> Iterator[None]:
         loop.set_exception_handler(before)
         for logger in loggers:
             logger.removeHandler(handler)
-
-

@@ -15,8 +15,10 @@ LONGEST_RETRY_AFTER = 40.0
 """Seconds that a server asks its clients to stay away, at most."""
 MOST = 7
 """Faults in one storm, at most."""
-CLOSE_CODES = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 1014, 3000, 4000, 4400, 4403, 4408, 4409)
-CLOSE_CODES += (4401, 4410, 4429, 4499, 4500)
+CLOSE_CODES: tuple[int, ...] = (
+    *(1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 1014, 3000, 4000),
+    *(4400, 4401, 4403, 4408, 4409, 4410, 4429, 4499, 4500),
+)
 REASONS = ("", "words", "0", '{"reconnect": false}', "ü" * 40)
 STATUSES = (503, 503, 503, 429, 500, 502, 504, 408, 425, 200, 401, 403, 404)
 BURST = {"messages": (5, 60), "size": (10, 40_000)}

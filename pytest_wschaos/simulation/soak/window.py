@@ -54,4 +54,3 @@ def _newest(events: Iterable[Event]) -> tuple[dict[str, int], dict[str, int]]:
             newest[event.client] = event.conn
             since[event.client] = told.get(event.client, number)
     return newest, since
-
