@@ -9,7 +9,6 @@ from itertools import pairwise
 from ..profile import Profile
 from ..timeline import Event
 from .delivery import FLUSH, QUIET, REQUESTS, Link, Traffic, traffics
-from .links import during
 from .rule import check
 from .story import Story
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by

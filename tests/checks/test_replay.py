@@ -478,11 +478,9 @@ class TestFlush:
         assert verdict("REPLAY-05", s.record(20)).outcome is INCONCLUSIVE
 
     def test_a_close_4429_that_was_injected_and_came_later_is_not_the_clients_doing(self) -> None:
-        s = Chat()
-        s.live(0.0)
-        s.send(1.0, 1, "one")
+        s = self.flushed(50, 0.001)
         s.fault(1.9, "close", until=1.9, code=4429)
-        s.frame(2.0, "down", "close", code=4429, reason="").end(2.0)
+        s.frame(2.0, "down", "close", code=4429, reason="")
         assert verdict("REPLAY-05", s.record(20)).outcome is INCONCLUSIVE
 
 
