@@ -161,7 +161,8 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
             # Asked while it connects, a client does nothing, and goes on counting. So may one that comes back
             # though it was closed.
             reopened = asked(client, "reconnect", before, after.attempt + STAMP_DELAY) is not None
-            connecting = before.ready is None and asked(client, "reconnect", before, first) is not None
+            until = first if before.ready is None else before.ready
+            connecting = asked(client, "reconnect", before, until) is not None
             closed = asked(client, "close", before, after.attempt + STAMP_DELAY) is not None
             count = _Count(unsure=connecting or (closed and not reopened))
 

@@ -300,3 +300,14 @@ def test_a_reconnect_at_the_instant_at_which_its_connection_begins_restarts_no_c
     for at in (41.0, 43.0, 47.0):  # retries 1, 2, 3
         s.refused(at)
     assert verdict("BACKOFF-01", s.record(60.0)).outcome is PASS
+
+
+def test_a_reconnect_that_was_asked_for_while_it_connected_leaves_the_count_in_doubt() -> None:
+    """A client may do nothing then, and go on counting."""
+    s = Script()
+    s.live(0.0)
+    s.app(0.005, "reconnect")  # 5 ms before it is ready
+    s.end(40.0, how="reset")
+    for at in (41.0, 43.5, 48.0):  # retries 1, 2, 3
+        s.refused(at)
+    assert verdict("BACKOFF-01", s.record(60.0)).outcome is not FAIL
