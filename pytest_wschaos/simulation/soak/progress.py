@@ -27,12 +27,18 @@ class Progress:
         self._hours = hours
         self._terminal = out is not None and out.isatty()
         self._began = self._told = time.monotonic()
+        self._cpu = time.process_time()
         self._width = 0
 
     @property
     def wall(self) -> float:
         """Seconds of wall time since the beginning."""
         return time.monotonic() - self._began
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of the processor since the beginning."""
+        return time.process_time() - self._cpu
 
     def begin(self, text: str) -> None:
         """Say what begins."""

@@ -26,7 +26,7 @@ from ...timeline import Record
 from ..errors import SimulationError
 from ..run import run
 from . import storm
-from .application import TOPICS, Application
+from .application import FORBIDDEN, TOPICS, Application
 from .invariants import Invariants, carried_too_much
 from .progress import Progress
 from .storm import LONGEST_RETRY_AFTER, Spell, pace
@@ -133,7 +133,9 @@ class _Soak:
         self._progress.begin(f"{settings.command}: storms and calms on virtual time; Ctrl-C ends it with a summary")
         async with Chaos(profile=self._profile, seed=settings.seed, repeat=settings.command) as chaos:
             self._chaos = chaos
-            chaos.server.refuse_topic("forbidden")
+            chaos.server.refuse_topic(FORBIDDEN)
+            if self._profile.auth.mode == "none":
+                chaos._reference._hub.modes = frozenset({"none"})
             with ExitStack() as stack:
                 stack.enter_context(_errors_told(self._breach))
                 traffic = asyncio.create_task(self._traffic())
@@ -152,7 +154,7 @@ class _Soak:
 
     def finish(self) -> None:
         """Add up."""
-        self.summary.wall = self._progress.wall
+        self.summary.wall, self.summary.cpu = self._progress.wall, self._progress.cpu
         self.summary.published = sum(self._published.values())
         self.summary.total(application.counts for application in self._applications)
         self._progress.clear()

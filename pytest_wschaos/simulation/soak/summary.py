@@ -13,7 +13,7 @@ from .application import Counts
 
 @dataclass
 class Summary:
-    """The figures of a soak, up to where it came. All but :attr:`wall` are the same for the same seed."""
+    """The figures of a soak, up to where it came. All but :attr:`wall` and :attr:`cpu` are the same for the same seed."""
 
     seed: int
     clients: int
@@ -21,6 +21,8 @@ class Summary:
     """Virtual seconds."""
     wall: float = 0.0
     """Seconds of wall time."""
+    cpu: float = 0.0
+    """Seconds of the processor: less than the wall time on a machine that is busy with other things."""
     windows: int = 0
     verdicts: Counter[Outcome] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
@@ -75,7 +77,7 @@ class Summary:
     def figures(self) -> list[str]:
         """What depends on the machine."""
         return [
-            f"  wall time   {self.wall:.1f} s, peak memory {_peak_memory():.0f} MiB",
+            f"  wall time   {self.wall:.1f} s (processor {self.cpu:.1f} s), peak memory {_peak_memory():.0f} MiB",
             f"{self.speed:.2f} virtual hours per wall minute",
         ]
 
