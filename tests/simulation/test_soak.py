@@ -263,8 +263,14 @@ def _connection(number: int, at: float, *, ended: float | None = None) -> list[E
 
 
 def test_the_newest_connection_is_kept_whole_and_the_ended_ones_are_forgotten() -> None:
-    over = [Event(5.0, "fault", "proxy", detail={"fault": "latency", "id": 1}), Event(9.0, "healed", "proxy", detail={"fault": "latency", "id": 1})]
-    lasting = [Event(10.0, "fault", "proxy", detail={"fault": "latency", "id": 2}), Event(30.0, "healed", "proxy", detail={"fault": "latency", "id": 2})]
+    over = [
+        Event(5.0, "fault", "proxy", detail={"fault": "latency", "id": 1}),
+        Event(9.0, "healed", "proxy", detail={"fault": "latency", "id": 1}),
+    ]
+    lasting = [
+        Event(10.0, "fault", "proxy", detail={"fault": "latency", "id": 2}),
+        Event(30.0, "healed", "proxy", detail={"fault": "latency", "id": 2}),
+    ]
     tokens = [Event(at, "token", "harness", detail={"fingerprint": str(at)}) for at in (1.0, 2.0, 3.0, 4.0)]
     late = [
         Event(22.0, "end", "server", "c", 1),  # the server's side of what is over

@@ -13,7 +13,7 @@ from .application import Counts
 
 @dataclass
 class Summary:
-    """The figures of a soak, up to where it came. All but :attr:`wall` and :attr:`cpu` are the same for the same seed."""
+    """The figures of a soak, up to where it came; all but ``wall`` and ``cpu`` are the same for the same seed."""
 
     seed: int
     clients: int
