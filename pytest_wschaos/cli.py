@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import os
 import signal
 import sys
@@ -14,9 +15,12 @@ from collections.abc import Callable, Sequence
 
 from . import __version__
 
+MOST_HOURS = 24 * 366
+MOST_CLIENTS = 10_000
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, or 2 where it could not be done."""
+    """Run the command; returns the exit status: 0, or 2 where it could not be done (soak: 1, something was broken)."""
     parser = argparse.ArgumentParser(prog="wschaos", description=__doc__)
     parser.add_argument("--version", action="version", version=f"pytest-wschaos {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -40,13 +44,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     server.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     listing = commands.add_parser("rules", help="list the rules, one sentence each")
     listing.add_argument("patterns", nargs="*", metavar="RULE", help="ids or globs (default: all)")
+    soak = commands.add_parser(
+        "soak",
+        help="run the reference pair for virtual hours under random faults",
+        description="Runs reference clients and server on virtual time, through storms of random faults and calms, and "
+        "checks throughout that every rule holds. Exit status 1: something was broken, and is shown with the command "
+        "that repeats it. Ctrl-C ends it with the summary so far.",
+    )
+    soak.add_argument("--hours", type=_hours, default=1.0, help="virtual hours, at least (default: %(default)g)")
+    soak.add_argument("--clients", type=_clients, default=10, help="how many (default: %(default)s)")
+    soak.add_argument("--seed", type=_whole, help="where all randomness comes from (default: a new one each time)")
+    soak.add_argument("--profile", help="a preset (default, rfc6455, websockets), or a .toml or .json file")
+    soak.add_argument("--quiet", action="store_true", help="no progress, only the summary")
     options = parser.parse_args(arguments)
-    return _rules(options) if options.command == "rules" else _reference_server(options)
+    return {"rules": _rules, "soak": _soak, "reference-server": _reference_server}[options.command](options)
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a port, 0 to 65535")
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number") from None
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours <= MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of hours above 0, {MOST_HOURS} at most")
+    return hours
+
+
+def _clients(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_CLIENTS:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of clients, 1 to {MOST_CLIENTS}")
     return int(text)
 
 
@@ -70,6 +109,27 @@ def _rules(options: argparse.Namespace) -> int:
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _soak(options: argparse.Namespace) -> int:
+    from .profile import ProfileError
+    from .simulation.soak import Settings, soak
+
+    seed = int.from_bytes(os.urandom(4), "big") if options.seed is None else options.seed
+    settings = Settings(options.hours, options.clients, seed, options.profile)
+    try:
+        summary = soak(settings, None if options.quiet else sys.stderr)
+    except ProfileError as error:
+        print(f"wschaos soak: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    if summary.violation is not None:
+        _say(summary.violation + "\n")
+    _say("\n".join([*summary.lines(), *summary.figures()]))
+    if summary.violation is not None:
+        return 1
+    return 130 if summary.interrupted else 0
 
 
 def _reference_server(options: argparse.Namespace) -> int:

@@ -90,6 +90,16 @@ class ServerHandle:
         """What applications have published, once each, in order."""
         return self._runner.call(lambda: list(self._server.received))
 
+    def take_received(self) -> list[Received]:
+        """:attr:`received`, which is empty afterwards: for a test that runs for long."""
+
+        def take() -> list[Received]:
+            taken = list(self._server.received)
+            self._server.received.clear()
+            return taken
+
+        return self._runner.call(take)
+
     @property
     def connections(self) -> list[ConnectionInfo]:
         """The connections that are open."""

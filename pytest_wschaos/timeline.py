@@ -231,6 +231,7 @@ class Timeline:
     ) -> None:
         self._clock = clock
         self._events: list[Event] = []
+        self._forgotten = 0
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._since = clock()
@@ -294,10 +295,22 @@ class Timeline:
     def since(self, index: int) -> list[Event]:
         """The events from the ``index``-th on, in the order in which they were recorded."""
         with self._lock:
-            return self._events[index:]
+            return self._events[max(0, index - self._forgotten) :]
+
+    def forget(self, choose: Callable[[Sequence[Event]], Iterable[Event]]) -> int:
+        """Keep only the events that ``choose`` picks, in order; returns how many are forgotten.
+
+        The length does not shrink: whoever had seen everything up to an index has seen what is kept, too.
+        """
+        with self._lock:
+            kept = list(choose(self._events))
+            forgotten = len(self._events) - len(kept)
+            self._forgotten += forgotten
+            self._events = kept
+        return forgotten
 
     def __len__(self) -> int:
-        return len(self._events)
+        return self._forgotten + len(self._events)
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.since(0))

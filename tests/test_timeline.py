@@ -173,3 +173,16 @@ def test_a_structure_that_holds_itself_has_a_digest() -> None:
     data: list[Any] = []
     data.append(data)
     assert digest(data) != digest([])
+
+
+def test_what_is_forgotten_has_been_seen() -> None:
+    timeline = Timeline(lambda: 1.0)
+    for number in range(5):
+        timeline.record("lag", "harness", lag=number)
+    assert timeline.forget(lambda events: [e for e in events if e["lag"] in (1, 3)]) == 3
+    assert [e["lag"] for e in timeline] == [1, 3]
+    assert len(timeline) == 5
+    assert timeline.since(5) == []
+    timeline.record("lag", "harness", lag=5)
+    assert [e["lag"] for e in timeline.since(5)] == [5]
+    assert [e["lag"] for e in timeline.freeze().events] == [1, 3, 5]

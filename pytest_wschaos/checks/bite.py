@@ -15,11 +15,12 @@ def toothless(record: Record) -> list[Fault]:
     return [
         fault
         for fault in faults(record)
-        if fault.name not in EXEMPT and fault.event.get("must_bite", True) and not _bit(record, fault)
+        if fault.name not in EXEMPT and fault.event.get("must_bite", True) and not bit(record, fault)
     ]
 
 
-def _bit(record: Record, fault: Fault) -> bool:
+def bit(record: Record, fault: Fault) -> bool:
+    """Whether a fault met anything."""
     return any(_meets(event, fault) for event in record.events if fault.start <= event.at)
 
 

@@ -149,7 +149,15 @@ class Traffic:
         close = before.connection.close_received
         bad_id = close is not None and close["code"] == 4400
         dropped = reaction(before.connection, self.profile) == "drop"
-        return dropped or bad_id or self.handed_back(before.until, after.ready)
+        return dropped or bad_id or self.dropped_between(before, after) or self.handed_back(before.until, after.ready)
+
+    def dropped_between(self, before: Link, after: Link) -> bool:
+        """Whether an attempt between two links ended so that the client gave up something it had written before."""
+        return any(
+            reaction(c, self.profile) == "drop"
+            for c in self.client.connections
+            if before.connection.attempt < c.attempt < after.connection.attempt
+        )
 
     def distinct(self, place: str) -> Counter[str]:
         """How often each payload was sent (place client), or arrived (place server), repetitions not counted."""
@@ -184,7 +192,7 @@ class Traffic:
     def _fate(self, message: Event, link: Link, copies: int, pending: int) -> Unsettled:
         """What became of a message; ``copies`` counts it among those with the same payload."""
         for later in self.after(link):
-            if self.handed_back(link.until, later.ready):
+            if self.handed_back(link.until, later.ready) or self.dropped_between(link, later):
                 break
             if later.covers(message["id"]) and later.session == link.session:
                 return Unsettled(message, link, None, True, None)

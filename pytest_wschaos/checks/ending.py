@@ -95,9 +95,18 @@ def describe_end(connection: Connection) -> str:
     )
 
 
-def asked(client: Client, name: str, start: float, end: float) -> float | None:
-    """When the application asked for something (``close``, ``reconnect``) between two instants."""
-    return next((e.at for e in client.told(name) if start <= e.at <= end), None)
+def asked(client: Client, name: str, start: float | Connection, end: float) -> float | None:
+    """When the application asked for something (``close``, ``reconnect``) between two instants.
+
+    Since a connection began: events of one instant are told apart by their order, so that what led to the connection
+    is not taken for something that was asked during it.
+    """
+    kind = f"app.{name}"
+    if isinstance(start, Connection):
+        events, start = client.app[start.told :], start.attempt
+    else:
+        events = client.app
+    return next((e.at for e in events if e.kind == kind and start <= e.at <= end), None)
 
 
 def came_back(story: Story, client: Client, connection: Connection, longest: float) -> Finding:
@@ -114,9 +123,9 @@ def came_back(story: Story, client: Client, connection: Connection, longest: flo
         return inconclusive(f"{what}, when the client had connection {other.number} as well")
     if unseen := client.failed_fetches(signs[0], due if at is None else at):
         at = unseen[0].at
-    if asked(client, "close", connection.attempt, due if at is None else min(at, due)) is not None:
+    if asked(client, "close", connection, due if at is None else min(at, due)) is not None:
         return inconclusive(f"{what}, and the application closed")
-    restart = asked(client, "reconnect", connection.attempt, due)
+    restart = asked(client, "reconnect", connection, due)
     if restart is not None and (at is None or restart <= at):
         return inconclusive(f"{what}, and the application itself asked to reconnect")
     match by(story.record, due, at, since=signs[0]):

@@ -91,8 +91,8 @@ def wished(client: Client, connection: Connection, end: float) -> bool:
     own = own_close(connection)
     return (
         (own is not None and own.at < end)
-        or asked(client, "close", connection.attempt, end) is not None
-        or asked(client, "reconnect", connection.attempt, end) is not None
+        or asked(client, "close", connection, end) is not None
+        or asked(client, "reconnect", connection, end) is not None
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from ..profile import Profile
 from ..timeline import Event
@@ -64,7 +64,7 @@ def _found_out(story: Story, course: Course, connection: Connection, fault: Faul
     death, detection = fault.start, profile.detection
     told = f"connection {connection.number} was dead from {death:.3f} s on"
     due = death + detection
-    left = asked(client, "close", connection.attempt, due) or asked(client, "reconnect", connection.attempt, due)
+    left = asked(client, "close", connection, due) or asked(client, "reconnect", connection, due)
     if left is not None or (connection.end is not None and connection.end["by"] == "proxy"):
         return inconclusive(f"{told}, but ended otherwise")
     match abandoned_by(story, connection, due, connection.abandoned, profile.heartbeat, since=death):
@@ -199,7 +199,7 @@ def _given_up_in_time(story: Story, course: Course, connection: Connection) -> F
     answered = connection.response is not None and connection.response["status"] != 101
     if (connection.ready is not None and connection.ready <= due + GRACE) or connection.refused or answered or ended:
         return None
-    if asked(client, "close", connection.attempt, due) is not None:
+    if asked(client, "close", connection, due) is not None:
         return None
     told = f"connection {connection.number} was not ready within {timeout:.3f} s"
     # How long it then waits for the answer to its Close is CLOSE-04's question.
@@ -275,7 +275,7 @@ def _maybe_dead(story: Story, connection: Connection, at: float) -> bool:
 
 def _by_reconnect(client: Client, connection: Connection) -> bool:
     over = connection.over if connection.over is not None else client.record.until
-    return asked(client, "reconnect", connection.attempt, over) is not None
+    return asked(client, "reconnect", connection, over) is not None
 
 
 @check(
@@ -334,7 +334,7 @@ def _stopped(story: Story, course: Course, last: Connection, retries: int, limit
     if retries < limit and (coded or last.opened is not None or reaction_to(last, course.profile) in FINAL):
         return inconclusive(f"not provoked: {told}; inject refuse() until the client gives up")
     finding = stayed_away(story, client, last.signs[-1], longest_wait(last, course.profile) + GRACE, told)
-    if asked(client, "close", last.attempt, story.record.until) is not None:
+    if asked(client, "close", last, story.record.until) is not None:
         return inconclusive(f"{told}; then the application closed")
     # The last attempt may be seen as refused after the client has told of giving up, but no earlier one's end.
     since = max((c.signs[-1] for c in client.connections if c.attempt < last.attempt and c.signs), default=0.0)
@@ -488,6 +488,11 @@ def _ledger_of(story: Story, client: Client) -> Finding:
     return _ledger_against_wire(story, client, told)
 
 
+def _held(last: Event | None) -> bool:
+    """Whether a client had a connection, or an attempt under way, by what it told last."""
+    return last is not None and last.kind in ("app.connecting", "app.ready")
+
+
 def _numbered(event: Event) -> bool:
     attempt, delay = event.get("attempt"), event.get("delay")
     return isinstance(attempt, int) and attempt >= 1 and isinstance(delay, int | float) and delay >= 0
@@ -516,9 +521,12 @@ def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event]) ->
         count = sum(1 for e in told if e.kind == f"app.{name}")
         if count < seen:
             return failed(f"the application was told {name!r} {count} times for {seen} {what}", told=count, wire=seen)
-    closed = [e for e in told if e.kind == "app.closed"]
-    if not lost and len(client.connections) == len(closed):
-        for connection, event in zip(client.connections, closed, strict=True):
+    # A close that the application asked for amid a wait is told, too, and ends no connection.
+    states = [e for e in told if e.kind not in ("app.close", "app.reconnect")]
+    closed = [e for last, e in pairwise([None, *states]) if e is not None and e.kind == "app.closed" and _held(last)]
+    ended = [c for c in client.connections if c.over is not None]
+    if not lost and len(ended) == len(closed):
+        for connection, event in zip(ended, closed, strict=True):
             close = server_close(connection)
             if (
                 close is not None

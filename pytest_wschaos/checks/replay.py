@@ -9,7 +9,6 @@ from itertools import pairwise
 from ..profile import Profile
 from ..timeline import Event
 from .delivery import FLUSH, QUIET, REQUESTS, Link, Traffic, traffics
-from .links import during
 from .rule import check
 from .story import Story
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by
@@ -378,9 +377,11 @@ def _resumed(traffic: Traffic, link: Link) -> Iterator[Finding]:
     presented, prior = _presented(link), traffic.before(link)
     reached = [e for before in prior for e in before.connection.seen("message", way="down")]
     reached += [before.welcome for before in prior if before.welcome is not None and not before.recovered]
+    # A record may begin in the middle of a session: what reached the client before, its first resume tells.
+    begun = _presented(prior[0]) if prior and prior[0].recovered else 0
     gaps = [e["last"] for before in prior for e in before.connection.seen("gap", way="down")]
     acked = _seqs([e for before in prior for e in before.connection.seen("ack", way="up")])
-    most, least = max([0, *_seqs(reached), *gaps]), max([0, *acked])
+    most, least = max([begun, *_seqs(reached), *gaps]), max([0, *acked])
     at = link.connection.attempt
     if prior and presented > most:
         yield failed(f"{link.name}: the client claims sequence {presented}; {most} is the last that reached it", at=at)
@@ -466,7 +467,10 @@ def _paced(traffic: Traffic, link: Link) -> Finding | None:
     if (
         close is not None
         and close["code"] == 4429
-        and not during(story, close.at, close.at, "close", "accept_then_close")
+        and not any(
+            fault.start <= close.at and fault.end >= link.connection.attempt and fault.event.get("code") == 4429
+            for fault in story.injected("close", "accept_then_close")
+        )
     ):
         return failed(f"{link.name}: the server closed 4429, rate limited", at=close.at)
     frames = [e.at for e in link.connection.events if _charged(e) and e.at >= link.ready]
@@ -595,8 +599,11 @@ def subscriptions_are_restored(story: Story, profile: Profile) -> Finding:
 def _restored(traffic: Traffic) -> Iterator[Finding]:
     wanted: dict[str, bool] = {}
     """The topics subscribed to, and whether the server had surely confirmed it in this session."""
-    for link in traffic.links:
-        if wanted and link is not traffic.links[0]:
+    for before, link in zip([None, *traffic.links], traffic.links, strict=False):
+        if before is not None and traffic.handed_back(before.until, link.ready):
+            # What had not settled by then was given back to the application, which may ask again or not.
+            wanted = {topic: confirmed for topic, confirmed in wanted.items() if confirmed}
+        if wanted and before is not None:
             yield _kept(traffic, link, wanted) if link.recovered else _anew(traffic, link, wanted)
         if not link.recovered:
             wanted = dict.fromkeys(wanted, False)
@@ -607,7 +614,7 @@ def _restored(traffic: Traffic) -> Iterator[Finding]:
             elif verdict is not None:
                 wanted[event["topic"]] = traffic.surely(verdict, link)
             else:
-                wanted.setdefault(event["topic"], False)
+                wanted[event["topic"]] = False
 
 
 def _subscribed(link: Link, topic: str, until: float) -> list[Event]:

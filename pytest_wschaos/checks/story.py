@@ -37,6 +37,8 @@ class Connection:
     client: str
     number: int
     events: list[Event] = field(default_factory=list)
+    told: int = 0
+    """How many events of the application were on record when it began."""
 
     def seen(self, *kinds: str, place: str = "client", way: str | None = None) -> list[Event]:
         """The events of some kinds at one place, in order."""
@@ -285,7 +287,9 @@ class Story:
                 app.setdefault(event.client, []).append(event)
             elif event.conn is not None:
                 key = (event.client, event.conn)
-                connections.setdefault(key, Connection(event.client, event.conn)).events.append(event)
+                if key not in connections:
+                    connections[key] = Connection(*key, told=len(app.get(event.client, ())))
+                connections[key].events.append(event)
         # An attempt is the first event of a connection; without one (a record that was cut) it is not judged.
         whole = [c for c in connections.values() if c.first("attempt") is not None]
         names = dict.fromkeys([c.client for c in whole] + list(app))

@@ -160,9 +160,10 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
         if cause == "asked":
             # Asked while it connects, a client does nothing, and goes on counting. So may one that comes back
             # though it was closed.
-            reopened = asked(client, "reconnect", before.attempt, after.attempt + STAMP_DELAY) is not None
-            connecting = before.ready is None and asked(client, "reconnect", before.attempt, first) is not None
-            closed = asked(client, "close", before.attempt, after.attempt + STAMP_DELAY) is not None
+            reopened = asked(client, "reconnect", before, after.attempt + STAMP_DELAY) is not None
+            until = first if before.ready is None else before.ready
+            connecting = asked(client, "reconnect", before, until) is not None
+            closed = asked(client, "close", before, after.attempt + STAMP_DELAY) is not None
             count = _Count(unsure=connecting or (closed and not reopened))
 
 
@@ -179,7 +180,7 @@ def _stability(before: Connection, first: float, last: float, slack: float, prof
 def _asked(client: Client, before: Connection, after: Connection) -> bool:
     if own_close(before) is not None:
         return True
-    return any(asked(client, what, before.attempt, after.attempt + STAMP_DELAY) for what in ("reconnect", "close"))
+    return any(asked(client, what, before, after.attempt + STAMP_DELAY) for what in ("reconnect", "close"))
 
 
 def _started_anew(retry: int, quiet: float, profile: Profile) -> bool:

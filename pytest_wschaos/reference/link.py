@@ -132,12 +132,12 @@ class Link:
         self.close(code, reason)
 
     def _end(self) -> End:
-        if self._dead:
+        wire = self._wire.protocol
+        received, sent = wire.close_rcvd, wire.close_sent
+        if self._dead and received is None:  # a Close that came before is the end, however long TCP then takes
             return End(code=1006, reason=self._dead, retry_after=self._retry_after)
         if self._wrong is not None:
             return self._wrong
-        wire = self._wire.protocol
-        received, sent = wire.close_rcvd, wire.close_sent
         if sent is not None and not wire.close_rcvd_then_sent and not self._closing:
             return End(code=sent.code, reason=sent.reason, own=True)  # the library found something wrong
         if received is not None:

@@ -288,3 +288,26 @@ class TestSeenLate:
 
     def test_no_attempt_is_missing_that_is_counted_with_the_next(self) -> None:
         assert verdict("RECONNECT-08", self.seen(2.5, told=False)).outcome is INCONCLUSIVE
+
+
+def test_a_reconnect_at_the_instant_at_which_its_connection_begins_restarts_no_count_after_it() -> None:
+    """On virtual time the request and the attempt that follows it have one instant: their order tells."""
+    s = Script()
+    s.opened(0.0)
+    s.app(20.0, "reconnect").end(20.0, by="peer")
+    s.opened(20.0)
+    s.end(40.0, how="reset")
+    for at in (41.0, 43.0, 47.0):  # retries 1, 2, 3
+        s.refused(at)
+    assert verdict("BACKOFF-01", s.record(60.0)).outcome is PASS
+
+
+def test_a_reconnect_that_was_asked_for_while_it_connected_leaves_the_count_in_doubt() -> None:
+    """A client may do nothing then, and go on counting."""
+    s = Script()
+    s.live(0.0)
+    s.app(0.005, "reconnect")  # 5 ms before it is ready
+    s.end(40.0, how="reset")
+    for at in (41.0, 43.5, 48.0):  # retries 1, 2, 3
+        s.refused(at)
+    assert verdict("BACKOFF-01", s.record(60.0)).outcome is not FAIL

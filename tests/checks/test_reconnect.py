@@ -450,3 +450,16 @@ class TestLedger:
         s.end(at + 5).app(at + 5, "closed", code=1006).app(at + 5, "waiting", attempt=1, delay=1.0)
         s.app(at + 5.5, "close").app(at + 5.5, "closed", code=None)
         assert verdict("RECONNECT-09", s.record(300)).outcome is PASS
+
+    def test_a_close_amid_a_wait_ends_no_connection(self) -> None:
+        s = self.drops(1)  # its second connection lasts from 22 s on
+        s.frame(30.0, "down", "close", code=1014, reason="").end(30.0)
+        s.app(30.0, "closed", code=1014, reason="").app(30.0, "waiting", attempt=1, delay=2.0)
+        s.app(31.0, "close").app(31.0, "closed", code=None, reason="the client was closed")
+        s.app(40.0, "reconnect").app(40.0, "connecting").app(40.0, "ready", recovered=True)
+        s.opened(40.0)
+        s.frame(50.0, "down", "close", code=1012, reason="").end(50.0)
+        s.app(50.0, "closed", code=1012, reason="").app(50.0, "waiting", attempt=1, delay=2.0)
+        s.app(52.0, "connecting").app(52.0, "ready", recovered=True)
+        s.opened(52.0)
+        assert verdict("RECONNECT-09", s.record(100)).outcome is INCONCLUSIVE

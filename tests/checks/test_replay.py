@@ -477,6 +477,12 @@ class TestFlush:
         s.fault(1.9, "close", code=4429)
         assert verdict("REPLAY-05", s.record(20)).outcome is INCONCLUSIVE
 
+    def test_a_close_4429_that_was_injected_and_came_later_is_not_the_clients_doing(self) -> None:
+        s = self.flushed(50, 0.001)
+        s.fault(1.9, "close", until=1.9, code=4429)
+        s.frame(2.0, "down", "close", code=4429, reason="")
+        assert verdict("REPLAY-05", s.record(20)).outcome is INCONCLUSIVE
+
 
 class TestSettles:
     """REPLAY-06"""
@@ -541,6 +547,46 @@ class TestSettles:
         assert verdict("REPLAY-06", s.record(20)).outcome is INCONCLUSIVE
 
 
+class TestDroppedLater:
+    """REPLAY-02, where an attempt that never was ready is closed 1009: the client gives up what it wrote before."""
+
+    def dropped(self, code: int) -> Chat:
+        s = Chat()
+        s.live(0.0)
+        s.send(1.0, 1, "one", acked=False, lost=True).send(1.0, 2, "two", acked=False, lost=True).cut(3.0)
+        s.opened(10.0, ready=False)
+        s.frame(10.1, "down", "close", code=code, reason="").end(10.1)
+        s.live(20.0, recovered=True)
+        s.send(20.1, 1, "two")
+        return s
+
+    def test_what_was_written_may_be_given_up_and_the_rest_renumbered(self) -> None:
+        s = self.dropped(1009)
+        assert outcomes(s.record(40)) == {}
+
+    def test_but_not_at_another_code(self) -> None:
+        assert set(outcomes(self.dropped(1012).record(40))) == {"REPLAY-02", "REPLAY-03"}
+
+
+class TestBegunInTheMiddle:
+    """Records whose beginning was forgotten: their first connection goes on with a session."""
+
+    def test_the_sequence_that_a_resume_began_with_had_reached_the_client_before(self) -> None:
+        s = Chat()
+        s.live(0.0, recovered=True, seq=57, presented={"session": "s", "seq": 57})
+        s.cut(3.0)
+        s.live(10.0, recovered=True, seq=58, presented={"session": "s", "seq": 57})
+        s.frame(10.1, "down", "message", seq=58, topic="news", digest="d")
+        assert verdict("REPLAY-04", s.record(20)).outcome is PASS
+
+    def test_and_no_more_than_that(self) -> None:
+        s = Chat()
+        s.live(0.0, recovered=True, seq=57, presented={"session": "s", "seq": 57})
+        s.cut(3.0)
+        s.live(10.0, recovered=True, seq=58, presented={"session": "s", "seq": 58})
+        assert "the client claims sequence 58; 57 is the last" in verdict("REPLAY-04", s.record(20)).seen
+
+
 class TestSubscriptions:
     """REPLAY-07"""
 
@@ -589,6 +635,26 @@ class TestSubscriptions:
         s.cut(3.0)
         s.live(10.0, recovered=True)
         self.subscribe(s, 10.02, "news")
+        assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
+
+    def test_unconfirmed_and_handed_back_by_a_close_is_asked_for_by_nobody(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        self.subscribe(s, 1.0, "news", acked=False)
+        s.app(2.0, "close").cut(2.0)
+        s.app(9.0, "reconnect")
+        s.live(10.0)
+        assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
+
+    def test_asked_for_twice_by_the_application_and_sent_again_unconfirmed(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        self.subscribe(s, 1.0, "news")
+        s.frame(2.0, "up", "subscribe", id=2, topic="news", lost=True)
+        s.cut(3.0)
+        s.live(10.0, recovered=True, last_id=1)
+        s.frame(10.02, "up", "subscribe", id=2, topic="news")
+        s.frame(10.03, "down", "ack", id=2, ok=True)
         assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
 
     def test_refused_or_given_up(self) -> None:

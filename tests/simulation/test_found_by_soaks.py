@@ -1,0 +1,42 @@
+"""What soaks have found in the pair and in the engine, each in its smallest form."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pytest_wschaos import Chaos, Outcome
+from pytest_wschaos.simulation.run import run
+
+
+def test_nothing_is_written_behind_a_cut_that_was_held_back() -> None:
+    """An idle timeout fires while its cut cannot get through; what is sent meanwhile goes nowhere."""
+
+    async def main() -> None:
+        async with Chaos(seed=1) as chaos:
+            chaos.client()
+            await chaos.wait_for("ready")
+            with chaos.idle_timeout(5):
+                with chaos.silent_drop(resume=True):
+                    await asyncio.sleep(35)  # a ping has been sent behind the cut
+                await chaos.wait_for("cut")
+
+    run(main, seed=1)
+
+
+def test_a_close_that_came_counts_even_where_the_attempt_runs_out_of_time() -> None:
+    """On a slow link the server's Close comes just before the deadline, and the end of TCP after it."""
+
+    async def main() -> None:
+        async with Chaos(seed=1) as chaos:
+            chaos.client()
+            await chaos.wait_for("ready")
+            chaos.server.drop_sessions()
+            with chaos.latency(2.2):
+                chaos.abort()
+                await chaos.wait_for("close", client="client", place="client", timeout=60)
+                closed = await chaos.wait_for("app.closed")
+                assert closed["code"] == 4410
+            await chaos.wait_for("ready")
+            assert chaos.check("REPLAY-08")[0].outcome is Outcome.PASS
+
+    run(main, seed=1)
