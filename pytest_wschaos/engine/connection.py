@@ -221,6 +221,8 @@ class Pipe:
         self._settle()
 
     def _out(self, item: Item) -> None:
+        if self._connection.closed:
+            return  # a toxic that is removed lets go of what it held, and nobody is there any more
         if isinstance(item, bytes):
             if not self.target.over:
                 self._connection.tap.data(self.target.place, self.way, item)
