@@ -123,7 +123,15 @@ class Pipe:
         if self._timer is None and not self.held:
             self._arm(now)
 
+    def attach(self, target: SimulatedTransport) -> None:
+        """From now on there is somebody to read; what has arrived until then has waited."""
+        self.target = target
+        if self.queue and self._timer is None and not self.held:
+            self._arm(self._loop.time())
+
     def _arm(self, now: float) -> None:
+        if self.target is None:
+            return
         at = self.queue[0][0]
         self._timer = self._loop.call_soon(self._arrive) if at <= now else self._loop.call_at(at, self._arrive)
 

@@ -67,7 +67,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
 
     def begin(self, waiter: asyncio.Future[None] | None) -> None:
         """Tell the protocol, and then read."""
-        self._in.target = self
+        self._in.attach(self)
         self._loop.call_soon(self._begin, waiter)
 
     def _begin(self, waiter: asyncio.Future[None] | None) -> None:
