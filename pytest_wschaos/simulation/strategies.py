@@ -37,8 +37,20 @@ def _seconds(milliseconds: int) -> float:
 
 
 def gaps(most: float = LONGEST_GAP) -> st.SearchStrategy[float]:
-    """Seconds between two steps: as often within the time of a round trip as of a heartbeat."""
-    return st.one_of(seconds(0.0, min(most, 0.1)), seconds(0.0, most))
+    """Seconds between two steps: every other one within the time of a round trip, the rest up to ``most``."""
+    return st.integers(0, 2 * _HALF).map(lambda drawn: _gap(drawn, most))
+
+
+_HALF = 10_000
+_SHORT = 0.1
+
+
+def _gap(drawn: int, most: float) -> float:
+    """The lower half is spread over short gaps, the upper one over all others; never less for a larger number."""
+    short = min(_SHORT, most)
+    if drawn <= _HALF:
+        return round(short * drawn / _HALF, 3)
+    return round(short + (most - short) * (drawn - _HALF) / _HALF, 3)
 
 
 def _topic() -> st.SearchStrategy[str]:
