@@ -149,6 +149,8 @@ class TestApplication:
                 self._undisturbed = False
             case "gave_up":
                 self.gave_up.append(str(event["error"]))
+                for ref in event["undelivered"]:  # handed back
+                    self._settled({"ref": ref, "ok": False})
             case "settled":
                 self._settled(event)
             case "message":

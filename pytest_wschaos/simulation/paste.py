@@ -17,7 +17,10 @@ INDENT = " " * 4
 
 def as_test(schedules: Sequence[Schedule], client: type, profile: Profile, seed: int) -> str:
     """The source of a test that plays the same again."""
-    imports = ["from pytest_wschaos.simulation.play import survive", f"from {client.__module__} import {client.__name__}"]
+    imports = [
+        "from pytest_wschaos.simulation.play import survive",
+        f"from {client.__module__} import {client.__name__}",
+    ]
     arguments = [_literal(schedule) for schedule in schedules]
     arguments.append(f"client={client.__name__}")
     if (figures := differences(profile)) is not None:

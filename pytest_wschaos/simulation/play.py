@@ -29,7 +29,7 @@ RULES = ("RECONNECT-*", "BACKOFF-*", "HEARTBEAT-*", "REPLAY-*", "AUTH-*", "CLOSE
 DELAY = 0.01
 """Seconds from the client to the proxy, and from there to the server, each way."""
 PATIENCE = 3
-"""How many times the profile's patience a client has to recover: several things may have gone wrong one after the other."""
+"""How many times the profile's patience a client has to recover: several things may have gone wrong in a row."""
 TIME_LIMIT = 7 * 24 * 3600.0
 
 

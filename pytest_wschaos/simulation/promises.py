@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ def _one_connection(kept: Kept, connections: int) -> Iterator[str]:
 
 
 def _settled(application: TestApplication, profile: Profile) -> Iterator[str]:
+    lossy = profile.replay.delivery == "at-most-once"
     for request in application.requests:
         if request.ok is None or (request.sent is not None and not request.sent.done):
             yield f"settled: the {request.kind} {request.ref!r} at {request.at:.3f} s never settled"
-        elif not request.ok and request.sent is not None and not application.gave_up:
-            if profile.replay.delivery != "at-most-once":
-                yield f"settled: the {request.kind} {request.ref!r} at {request.at:.3f} s failed, and nobody gave up"
+        elif not request.ok and request.sent is not None and not (application.gave_up or lossy):
+            yield f"settled: the {request.kind} {request.ref!r} at {request.at:.3f} s failed, and nobody gave up"
 
 
 def _delivered(application: TestApplication, profile: Profile) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _told(application: TestApplication) -> Iterator[str]:
     for publication in application.published:
         if publication.owed and publication.number not in seen:
             rest = application.told[publication.told_before :]
+            newer = (i for i, told in enumerate(rest) if (told.number or 0) > publication.number)
             # A gap is said before anything newer.
-            before_newer = takewhile(lambda told: told.number is None or told.number < publication.number, rest)
-            if not any(told.number is None for told in before_newer):
+            if not any(told.number is None for told in rest[: next(newer, len(rest))]):
                 yield f"continuity: publication {publication.number} was not told, and no gap said so"

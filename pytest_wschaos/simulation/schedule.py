@@ -1,7 +1,7 @@
 """Trouble as plain data, and how it is carried out.
 
-A schedule is a list of steps ``(gap, kind, arguments)``: ``gap`` seconds after the step before (the first one: after the
-beginning) something of a kind happens, with arguments by name::
+A schedule is a list of steps ``(gap, kind, arguments)``: ``gap`` seconds after the step before (the first one: after
+the beginning) something of a kind happens, with arguments by name::
 
     [(0.0, "subscribe", {"topic": "news"}),
      (0.5, "latency", {"seconds": 0.2, "lasts": 5.0}),

@@ -452,7 +452,9 @@ class TestLedger:
         s.end(39.99)
         s.app(40.0, "closed", code=1006, reason="heartbeat").app(40.0, "waiting", attempt=1, delay=2.0)
         assert verdict("RECONNECT-09", s.record(41)).outcome is INCONCLUSIVE
-        early = [replace(e, at=e.at - 5) if e.kind in ("app.closed", "app.waiting", "close", "end") else e for e in s.events]
+        early = [
+            replace(e, at=e.at - 5) if e.kind in ("app.closed", "app.waiting", "close", "end") else e for e in s.events
+        ]
         s.events = early
         assert verdict("RECONNECT-09", s.record(41)).outcome is FAIL
 

@@ -1,10 +1,11 @@
 """Looks for a planted bug as a user's test would, and counts what it took.
 
-    python -m tests.planted.hunt            # all of them, shrunk to the end, and printed as tests
+python -m tests.planted.hunt            # all of them, shrunk to the end, and printed as tests
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 
@@ -67,10 +68,8 @@ def hunt(bug: Planted, number: int, *, thorough: bool = False) -> Found:
             found.smallest = known[what]
             raise RuleBroken("found")
 
-    try:
+    with contextlib.suppress(RuleBroken):
         lives()
-    except RuleBroken:
-        pass
     return found
 
 
@@ -80,10 +79,10 @@ def main() -> None:
     for bug in PLANTED:
         for number in SEEDS if not names or bug.name in names else ():
             found = hunt(bug, number, thorough=True)
-            print(f"{bug.name}, seed {number}: after {found.examples} examples")
+            print(f"{bug.name}, seed {number}: after {found.examples} examples")  # noqa: T201
             if found.smallest is not None:
-                print(found.smallest.broken, [str(verdict) for verdict in found.smallest.failed])
-                print(found.smallest.schedules[0])
+                print(found.smallest.broken, [str(verdict) for verdict in found.smallest.failed])  # noqa: T201
+                print(found.smallest.schedules[0])  # noqa: T201
 
 
 if __name__ == "__main__":
