@@ -321,5 +321,6 @@ class Timeline:
             # Lag and refusals are recorded after the fact; sorting puts them in their place.
             events = sorted(self._events, key=lambda event: event.at)
             until = self._clock() - self._since
-        counted = tuple(replace(event, at=event.at - self._since) for event in events)
+        # On a virtual clock the record begins with it, and all instants are what they are.
+        counted = tuple(replace(e, at=e.at - self._since) for e in events) if self._since else tuple(events)
         return Record(counted, until, self.seed, self.dialect, self.tells, self.sees_refused)

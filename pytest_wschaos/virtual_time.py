@@ -99,7 +99,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if inspect.iscoroutinefunction(inner):
         wrong(
             f"clock={clock!r}: an async def with @given runs all its examples on one loop, each beside what is left of "
-            "the others: write a plain def, and in it pytest_wschaos.simulation.run.run(main)"
+            "the others: write a plain def, and in it run(main) (from pytest_wschaos.simulation.run import run)"
         )
     if not _is_coroutine(item):
         wrong(f"clock={clock!r}: a plain def blocks, which takes real time: make it an async def, or use clock='real'")

@@ -344,7 +344,8 @@ def _insisted(story: Story, connection: Connection, timeout: float) -> Finding |
     own = connection.first("close", place="server", way="up")
     if (close is not None and close["code"] in _LEAVING) or (own is not None and (close is None or own.at < close.at)):
         return None
-    if during(story, opened, close.at if close is not None else record.until, "accept_then_close", "close"):
+    # The server decides when it accepts, and a fault may have healed by the time that its answer is seen.
+    if during(story, connection.attempt, close.at if close is not None else record.until, "accept_then_close", "close"):
         return None  # closed because a test wanted it
     if early:
         return _refuses(story, connection, early[0], close, opened + timeout)

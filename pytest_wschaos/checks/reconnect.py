@@ -10,7 +10,7 @@ from ..timeline import Event
 from .backoff import bounds, counts_wrongly
 from .ending import FINAL, asked, came_back, describe_end, own_close, server_close, stayed_away
 from .ending import reaction as reaction_to
-from .links import abandoned_by, during
+from .links import abandoned_by, dead_pings, during
 from .rule import check
 from .story import Client, Connection, Fault, Story
 from .tolerance import GRACE, STAMP_DELAY, STANDSTILLS, Timing, by, late_by
@@ -449,7 +449,7 @@ def ledger(story: Story, profile: Profile) -> Finding:
     telling = [client for client in story.clients if client.reports]
     if not telling:
         return unsupported(_REPORT)
-    findings = [_ledger_of(story, client) for client in telling]
+    findings = [_ledger_of(story, client, profile) for client in telling]
     return worst(findings, otherwise=findings[0])
 
 
@@ -464,7 +464,7 @@ _FOLLOWS = {
 """What may be told after what, but for what the application asks."""
 
 
-def _ledger_of(story: Story, client: Client) -> Finding:
+def _ledger_of(story: Story, client: Client, profile: Profile) -> Finding:
     told = [e for e in client.app if e.kind.removeprefix("app.") in _LEDGER]
     last = ""
     wanted: str | None = None
@@ -485,7 +485,7 @@ def _ledger_of(story: Story, client: Client) -> Finding:
         if name == "connecting":
             wanted = None
         last = name
-    return _ledger_against_wire(story, client, told)
+    return _ledger_against_wire(story, client, told, profile)
 
 
 def _held(last: Event | None) -> bool:
@@ -505,7 +505,7 @@ def _lasted(story: Story, client: Client, connection: Connection, ready: float) 
     return end is None or end > ready + GRACE + STANDSTILLS * story.record.lag(ready - GRACE, end)
 
 
-def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event]) -> Finding:
+def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event], profile: Profile) -> Finding:
     """Compare what was told with what the wire shows, but for what happened as the record ended."""
     until = story.record.until - GRACE - STANDSTILLS * story.record.lag(story.record.until - 1.0, story.record.until)
     lost = len(client.failed_fetches(0.0, story.record.until))
@@ -532,6 +532,7 @@ def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event]) ->
                 close is not None
                 and connection.ready is not None
                 and close.get("code") not in (None, event.get("code"))
+                and not (event.get("code") == 1006 and _found_dead(story, connection, event.at, profile))
             ):
                 return failed(
                     f"connection {connection.number} {describe_end(connection)}, "
@@ -545,3 +546,9 @@ def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event]) ->
         )
     counts = {name: len(list(found)) for name, found in groupby(sorted(e.kind.removeprefix("app.") for e in told))}
     return passed(f"{reconnects} reconnects, every transition told once", **counts)
+
+
+def _found_dead(story: Story, connection: Connection, at: float, profile: Profile) -> bool:
+    """Whether the client had found the link dead by itself, and so did not read the Close that came just then."""
+    deadline = profile.heartbeat.deadline
+    return any(ping.at + deadline <= at + GRACE for ping in dead_pings(story, connection, deadline))

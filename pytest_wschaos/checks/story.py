@@ -42,7 +42,17 @@ class Connection:
 
     def seen(self, *kinds: str, place: str = "client", way: str | None = None) -> list[Event]:
         """The events of some kinds at one place, in order."""
-        return [e for e in self.events if e.kind in kinds and e.place == place and (way is None or e.way == way)]
+        # Checks ask for one kind at a time, and for most of them many times.
+        events = self._by_kind.get(kinds[0], []) if len(kinds) == 1 else [e for e in self.events if e.kind in kinds]
+        return [e for e in events if e.place == place and (way is None or e.way == way)]
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Event]]:
+        """Its events by kind; first asked for when all of them are known."""
+        found: dict[str, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.kind, []).append(event)
+        return found
 
     def first(self, *kinds: str, place: str = "client", way: str | None = None) -> Event | None:
         """The first of them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_wschaos.checks.rule import judge
@@ -440,6 +442,21 @@ class TestLedger:
         s = self.without("closed", 9).app(22.0 * 9 + 19.999, "closed", code=1006, reason="")
         s.end(22.0 * 10 + 5).app(22.0 * 10 + 5, "closed", code=1006)
         assert "but the application was told 1006" in verdict("RECONNECT-09", s.record(230)).seen
+
+    def test_a_close_that_came_just_as_the_client_had_found_the_link_dead(self) -> None:
+        s = Script()
+        s.app(0.0, "connecting").app(0.0, "ready", recovered=False)
+        s.opened(0.0)
+        s.ping(30.0, answered=None)
+        s.frame(39.99, "down", "close", code=1011, reason="no pong")
+        s.end(39.99)
+        s.app(40.0, "closed", code=1006, reason="heartbeat").app(40.0, "waiting", attempt=1, delay=2.0)
+        assert verdict("RECONNECT-09", s.record(41)).outcome is INCONCLUSIVE
+        early = [
+            replace(e, at=e.at - 5) if e.kind in ("app.closed", "app.waiting", "close", "end") else e for e in s.events
+        ]
+        s.events = early
+        assert verdict("RECONNECT-09", s.record(41)).outcome is FAIL
 
     def test_what_the_application_asks(self) -> None:
         s = self.drops()

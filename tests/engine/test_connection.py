@@ -250,6 +250,17 @@ async def test_stopping_ends_all_and_starting_again_keeps_the_port(rig: Rig) -> 
     await rig.echo(*await rig.pair())
 
 
+async def test_a_latency_may_be_removed_after_the_connections_that_it_holds_data_of_were_cut(rig: Rig) -> None:
+    client, server = await rig.pair()
+    rig.proxy.add_toxic("latency", name="slow", stream="downstream", attributes={"latency": 60_000})
+    await server.send(b"held")
+    await eventually(lambda: rig.notes.taps[0].seen["server", "down"], "the proxy has it")
+    assert rig.proxy.cut("disconnect", "fin") == 1
+    rig.proxy.remove_toxic("slow")
+    assert await client.rest() == b""
+    assert not rig.notes.taps[0].seen["client", "down"]
+
+
 async def test_what_toxics_hold_is_lost_when_the_proxy_stops(rig: Rig) -> None:
     client, server = await rig.pair()
     rig.proxy.add_toxic("stall", stream="upstream")

@@ -1,0 +1,227 @@
+"""Ten bugs, each planted into the reference client by a few lines, and the trouble that is to find them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.reference.close_policy import End
+from pytest_wschaos.reference.credentials import TokenSource, fetch
+from pytest_wschaos.reference.inbox import Delivery, Inbox
+from pytest_wschaos.reference.link import Link
+from pytest_wschaos.reference.outbox import Outbox, Outgoing, Settled
+from pytest_wschaos.reference.subscriptions import Subscriptions
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug, and how it is looked for."""
+
+    client: type[ReferenceClient]
+    kinds: tuple[str, ...]
+    """What happens while it is looked for."""
+    shows: str | tuple[str, ...]
+    """How what was broken begins, or the rule."""
+    profile: Profile = field(default_factory=Profile)
+    rules: tuple[str, ...] = ()
+    """The rules that are judged, where no promise is broken."""
+    min_size: int = 0
+    longest_gap: float = 2.0
+    longest: float = 20.0
+
+    @property
+    def name(self) -> str:
+        """What the bug is called."""
+        return self.client.__name__
+
+
+# --- 1
+
+
+class _Careless(Outbox):
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        written = list(self._unacked.values())
+        self._unacked.clear()
+        self._kept -= sum(request.size for request in written)
+        return [*((request, None) for request in written), *super().on_welcome(last_id, recovered, rejected)]
+
+
+class LostBetweenSendAndAck(ReferenceClient):
+    """What was written counts as delivered."""
+
+    outbox_type = _Careless
+
+
+# --- 2
+
+
+class _Renaming(Outbox):
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        return super().on_welcome(last_id, False, rejected)
+
+
+class SentTwiceAfterACutBeforeTheAck(ReferenceClient):
+    """It does not look at what the server already has, and sends it again as something new."""
+
+    outbox_type = _Renaming
+
+
+# --- 3
+
+
+class _Haunted(Link):
+    def _ping(self, now: float) -> None:
+        super()._ping(now)
+        self._loop.call_later(self._profile.heartbeat.deadline, self._late, self._key)
+
+    def _late(self, key: int) -> None:
+        if any(asked == key for asked, _ in self._heartbeat._asked) and self._owner._link is not None:  # type: ignore[attr-defined]
+            self._owner._link._abandon(1011, "no pong")  # type: ignore[attr-defined]
+
+
+class StaleHeartbeatTimer(ReferenceClient):
+    """The deadline of a ping outlives its connection, and ends the next one."""
+
+    link_type = _Haunted
+
+
+# --- 4
+
+
+class TwoReconnectLoops(ReferenceClient):
+    """Asked to reconnect while it waits, it does so at once, and after the wait a second time."""
+
+    def reconnect(self) -> None:
+        if self._nudge is None:
+            super().reconnect()
+        else:
+            self._second = asyncio.get_running_loop().create_task(self._live())
+
+
+# --- 5
+
+
+class _Backwards(Outbox):
+    def _enqueue(self, requests: list[Outgoing], *, first: bool = False) -> None:
+        super()._enqueue(requests[::-1] if first else requests, first=first)
+
+
+class FlushedBackwards(ReferenceClient):
+    """What has to be sent again is put back into the queue one by one, at its front."""
+
+    outbox_type = _Backwards
+
+
+# --- 6
+
+
+class _Amnesiac(Subscriptions):
+    def restore(self, pending: Container[str]) -> list[str]:
+        super().restore(pending)
+        return []
+
+
+class NotSubscribedAgain(ReferenceClient):
+    """In a fresh session nobody asks for the topics of the old one."""
+
+    subscriptions_type = _Amnesiac
+
+
+# --- 7
+
+
+class _Trusting(Inbox):
+    def resume_fields(self) -> dict[str, object]:
+        fields = super().resume_fields()
+        return {**fields, "seq": self._acked} if fields else fields
+
+    def on_message(self, seq: int, topic: str, data: Any) -> None:
+        self.received = max(self.received, seq)
+        self._waiting.append(Delivery(seq, topic, data))
+
+
+class ToldTwiceAfterAResume(ReferenceClient):
+    """It resumes from what it has acknowledged, and not from what it has told."""
+
+    inbox_type = _Trusting
+
+
+# --- 8
+
+
+class _Relieved(Link):
+    async def run(self, token: str | None, deadline: float) -> End:
+        self._owner._backoff.reset()  # type: ignore[attr-defined]
+        return await super().run(token, deadline)
+
+
+class BackoffResetByTheHandshake(ReferenceClient):
+    """An open handshake clears the count of failures."""
+
+    link_type = _Relieved
+
+
+# --- 9
+
+
+class GivesUpAndForgets(ReferenceClient):
+    """What waits when it gives up is thrown away, and nobody is told."""
+
+    def _abandon_requests(self, error: str) -> list[Outgoing]:
+        self._outbox.give_up()
+        return []
+
+
+# --- 10
+
+
+class OldTokenAfterARefresh(ReferenceClient):
+    """The token of the first connection is kept for all."""
+
+    def __init__(self, url: str, *, token: TokenSource, **options: Any) -> None:
+        kept: list[str] = []
+
+        async def first() -> str:
+            if not kept:
+                kept.append(await fetch(token) or "")
+            return kept[0]
+
+        super().__init__(url, token=first, **options)
+
+
+BRISK = Profile().with_(
+    heartbeat={"interval": 1.0, "deadline": 2.0, "server_interval": None},
+    backoff={"base": 0.2},
+    reconnect={"open_timeout": 4.0},
+)
+SOON_TIRED = Profile().with_(reconnect={"max_retries": 2})
+
+PLANTED = (
+    Planted(LostBetweenSendAndAck, ("send", "abort", "silent_drop"), "delivery"),
+    Planted(SentTwiceAfterACutBeforeTheAck, ("send", "abort", "silent_drop"), "once", min_size=4),
+    Planted(
+        StaleHeartbeatTimer,
+        ("send", "abort", "mute_pongs", "latency"),
+        ("stability", "HEARTBEAT-04"),
+        BRISK,
+        rules=("HEARTBEAT-04",),
+        min_size=5,
+        longest_gap=4.0,
+        longest=3.0,
+    ),
+    Planted(TwoReconnectLoops, ("send", "reconnect", "latency", "disconnect"), "stability"),
+    Planted(FlushedBackwards, ("send", "abort", "silent_drop"), "order", min_size=3),
+    Planted(NotSubscribedAgain, ("subscribe", "restart", "new_epoch"), "subscriptions", min_size=3),
+    Planted(ToldTwiceAfterAResume, ("subscribe", "publish", "abort"), "once", min_size=4),
+    Planted(
+        BackoffResetByTheHandshake,
+        ("send", "disconnect", "accept_then_close"),
+        "BACKOFF-03",
+        rules=("BACKOFF-03",),
+    ),
+    Planted(GivesUpAndForgets, ("send", "disconnect", "refuse"), "settled", SOON_TIRED),
+    Planted(OldTokenAfterARefresh, ("send", "latency", "disconnect", "rotate_token"), "liveness"),
+)
