@@ -107,6 +107,9 @@ def gaps(client: Client, profile: Profile) -> Iterator[Wait]:
 
 def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
     count = _Count()
+    if client.connections:
+        # An attempt that left no trace, before the first that did, was a failure too.
+        count.more(len(client.failed_fetches(0.0, client.connections[0].attempt)))
     unseen = unseen_attempts(client.record)
     for before, after in client.pairs():
         signs = [sign for sign in before.signs if sign <= after.attempt]

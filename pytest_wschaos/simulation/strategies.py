@@ -1,8 +1,8 @@
 """Hypothesis strategies for trouble, as plain data that shrinks. Needs the extra ``simulation``.
 
 ``faults()``, ``messages()`` and ``restarts()`` are schedules to be played beside each other; ``schedules()`` mixes all
-of it in one. What a schedule is: see :mod:`.schedule`. Times are whole milliseconds, written in seconds. What is harmless
-comes first, so that this is what Hypothesis makes of a step that does not matter.
+of it in one. What a schedule is: see :mod:`.schedule`. Times are whole milliseconds, written in seconds. What is
+harmless comes first, so that this is what Hypothesis makes of a step that does not matter.
 """
 
 from __future__ import annotations

@@ -311,3 +311,14 @@ def test_a_reconnect_that_was_asked_for_while_it_connected_leaves_the_count_in_d
     for at in (41.0, 43.5, 48.0):  # retries 1, 2, 3
         s.refused(at)
     assert verdict("BACKOFF-01", s.record(60.0)).outcome is not FAIL
+
+
+def test_an_attempt_that_left_no_trace_before_the_first_is_counted() -> None:
+    s = Script()
+    for at in (0.0, 1.0, 3.0):
+        s.app(at, "connecting")
+        if at:
+            s.refused(at)
+        s.app(at + 0.01, "closed", code=None)
+    found = verdict("BACKOFF-01", s.record(9))
+    assert found.outcome is PASS  # the second retry: 2 s
