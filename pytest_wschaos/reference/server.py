@@ -253,9 +253,11 @@ class ReferenceServer:
         """Forget sessions whose time is over, now and whenever the next one's is."""
         loop = asyncio.get_running_loop()
         self._hub.forget_expired(loop.time())
-        if self._sweep is not None:
-            self._sweep.cancel()
         at = self._hub.sessions.next_expiry()
+        if self._sweep is not None:
+            if self._sweep.when() == at and not self._sweep.cancelled():
+                return
+            self._sweep.cancel()
         self._sweep = None if at is None else loop.call_at(at, self._forget_expired)
 
 

@@ -21,7 +21,9 @@ TURNS = 100_000
 AFTERWARDS = 600.0
 """Virtual seconds that are granted beyond the limit once it has been told, so that what is open can be closed."""
 COLLECT_EVERY = 50_000
-"""Turns between two collections of garbage: its own schedule depends on what else the process does."""
+"""Turns between two collections of garbage, at least: its own schedule depends on what else the process does."""
+COLLECT_PER_TASK = 100
+"""Turns between two collections for each task that there is: what a collection costs grows with them."""
 
 if TYPE_CHECKING:
     _Base = asyncio.BaseEventLoop
@@ -50,6 +52,7 @@ class VirtualClock(_Base):
         self._limit = self._told_limit = time_limit
         self._turns = 0
         self._all_turns = 0
+        self._collect_at = COLLECT_EVERY
         self.seed = seed
         self._numbers = itertools.count(1)
         self._determinism = Determinism(seed, self.time)
@@ -84,8 +87,10 @@ class VirtualClock(_Base):
         """Something is ready, so no time passes."""
         self._turns += 1
         self._all_turns += 1
-        if self._all_turns % COLLECT_EVERY == 0:
+        if self._all_turns >= self._collect_at:
             gc.collect()
+            tasks = len(asyncio.all_tasks(self))
+            self._collect_at = self._all_turns + max(COLLECT_EVERY, COLLECT_PER_TASK * tasks)
         if self._turns > TURNS:
             self._turns = 0
             raise Livelock(
