@@ -276,9 +276,12 @@ class Sessions:
 
     def create(self) -> Session:
         """A new session, with a connection."""
-        session = Session(self._rng, self._figures, lambda session: self._waiting.append((session.detached_at, session)))
+        session = Session(self._rng, self._figures, self._waits)
         self._sessions[session.id] = session
         return session
+
+    def _waits(self, session: Session) -> None:
+        self._waiting.append((session.detached_at, session))
 
     def find(self, id: str, resume_token: str, now: float) -> Session | None:
         """The session that ``resume_token`` may resume; None where it is unknown, expired or the token is void."""
