@@ -123,6 +123,8 @@ class PeerFaults:
         return self._last(MutePongs) is not None
 
     def _last(self, kind: type[_F]) -> _F | None:
+        if not self._active:  # as in most cases, and this is asked for every frame that is sent
+            return None
         return next((fault for fault in reversed(self._active) if isinstance(fault, kind)), None)
 
 

@@ -105,8 +105,16 @@ def decode_text(text: str | bytes) -> Frame:
         raise NotJson("not JSON") from None
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise ProtocolError("not an object with a string 'type'")
-    _check_tree(frame)
+    if not _plain(text):
+        _check_tree(frame)
     return frame
+
+
+def _plain(text: str | bytes) -> bool:
+    """Whether a text can hold neither a lone surrogate nor too many levels. Most do not, and this looks fast."""
+    if isinstance(text, bytes):
+        return False
+    return text.isascii() and "\\" not in text and text.count("{") + text.count("[") <= MAX_DEPTH
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -180,6 +180,10 @@ class ReferenceServer:
 
     # --- what it does ---
 
+    def allow_connections(self, limit: int) -> None:
+        """Let one address have at least so many connections, and as many be unauthenticated, from now on."""
+        self._admission.allow(limit)
+
     def publish(self, topic: str, data: Any) -> None:
         """Publish to every session that is subscribed to ``topic``; ``data`` is any JSON value, or bytes.
 

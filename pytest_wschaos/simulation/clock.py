@@ -52,7 +52,7 @@ class VirtualClock(_Base):
         self._limit = self._told_limit = time_limit
         self._turns = 0
         self._all_turns = 0
-        self._collect_at = COLLECT_EVERY
+        self._collected = 0
         self.seed = seed
         self._numbers = itertools.count(1)
         self._determinism = Determinism(seed, self.time)
@@ -83,14 +83,16 @@ class VirtualClock(_Base):
             if collecting:
                 gc.enable()
 
+    def _next_at(self) -> float | None:
+        """When the next timer is due."""
+        return self._scheduled[0].when() if self._scheduled else None
+
     def _turn(self) -> None:
         """Something is ready, so no time passes."""
         self._turns += 1
         self._all_turns += 1
-        if self._all_turns >= self._collect_at:
-            gc.collect()
-            tasks = len(asyncio.all_tasks(self))
-            self._collect_at = self._all_turns + max(COLLECT_EVERY, COLLECT_PER_TASK * tasks)
+        if self._all_turns % COLLECT_EVERY == 0:
+            self._collect()
         if self._turns > TURNS:
             self._turns = 0
             raise Livelock(
@@ -99,15 +101,19 @@ class VirtualClock(_Base):
                 + pending(self)
             )
 
+    def _collect(self) -> None:
+        if self._all_turns - self._collected >= COLLECT_PER_TASK * len(asyncio.all_tasks(self)):
+            self._collected = self._all_turns
+            gc.collect()
+
     def _jump(self) -> None:
         """Nothing is ready: go to the instant of the next timer."""
         self._turns = 0
-        if not self._scheduled:
+        if (at := self._next_at()) is None:
             raise Deadlock(
                 f"at {self._now:.3f} s nothing is ready and no timer is set: nothing will ever happen again\n"
                 + pending(self)
             )
-        at = self._scheduled[0].when()
         if at > self._limit:
             told, self._limit = self._told_limit, self._now + AFTERWARDS
             raise TimeLimit(

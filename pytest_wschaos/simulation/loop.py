@@ -13,13 +13,14 @@ from asyncio import base_events, sslproto
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from .clock import TIME_LIMIT, VirtualClock
+from .clock import TIME_LIMIT
 from .determinism import counted
 from .errors import unsupported
 from .network import Network
 from .refusals import Refusals, SimulatedRefusals
 from .sockets import Address, SimulatedSocket
 from .transport import SimulatedTransport
+from .turns import QuickTurns
 
 _ATTACH_TAKES_TRANSPORT = len(inspect.signature(base_events.Server._attach).parameters) == 2  # type: ignore[attr-defined]
 """Since 3.13 a server knows its transports; before, it counted them."""
@@ -50,7 +51,7 @@ class _Server(base_events.Server):
         self._start_serving()  # type: ignore[attr-defined]
 
 
-class SimulatedLoop(VirtualClock, asyncio.BaseEventLoop):
+class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
     """An event loop for which an hour costs nothing but what happens in it.
 
     Args:
@@ -62,6 +63,7 @@ class SimulatedLoop(VirtualClock, asyncio.BaseEventLoop):
         super().__init__()
         self._selector = _Selector(self)
         self._start_clock(seed, time_limit)
+        self._start_turns()
         self.network = Network(self, seed)
         self._sockets: dict[socket.socket, SimulatedSocket] = {}
 
