@@ -106,13 +106,13 @@ class Fleet:
         self._all = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._members: list[_Member] = []
+        self._lanes = [f"{name}-{number}" for number in range(min(n, lanes))]
         chaos.server.allow_connections(GENERATIONS * n)
         recorder.count(name, self._tally, only=True)
         url = chaos.url_for(name)
         for number in range(n):
-            lane = None
-            if number < lanes:
-                lane = f"{name}-{number}"
+            lane = self._lanes[number] if number < len(self._lanes) else None
+            if lane is not None:
                 recorder.count(lane, self._tally, only=False)
             report = self._reporter(number, lane)
             make = self._reference(name, options) if factory is None else factory
@@ -194,6 +194,8 @@ class Fleet:
         """Close them all; returns when that is done."""
         for timer in self._timers:
             timer.cancel()
+        for lane in self._lanes:
+            self._chaos.closing(lane)
         await asyncio.gather(*(member.close() for member in self._members))
         self._progress.end()
 

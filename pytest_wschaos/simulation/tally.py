@@ -42,7 +42,7 @@ class Tally:
         self.opened = array("d")
         """When each upgrade was answered by 101."""
         self.ended = array("d")
-        """When each client's side of a connection ended."""
+        """When each upgraded connection ended."""
         self.open = 0
         """Connections that are upgraded, and of which neither side has ended."""
 
@@ -115,7 +115,6 @@ class _Connection:
         if self._open:
             self._open = False
             tally.open -= 1
-        if place == "client":
             tally.ended.append(tally.now())
         tally.look()
 
