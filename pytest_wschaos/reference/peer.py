@@ -167,6 +167,9 @@ class FaultyConnection(ServerConnection):
         """The TCP connection has ended."""
         self.listener.connections.discard(self)
         super().connection_lost(exc)
+        # It is over. What of it refers to itself would otherwise wait for a collector of garbage.
+        for own in ("send_frame", "select_subprotocol"):
+            vars(self.protocol).pop(own, None)
 
     async def finish(self, code: int, reason: str = "", *, last: str | None = None, discard: bool = False) -> None:
         """Send ``last`` and a Close, and wait for the peer's; cut the connection after the close timeout.

@@ -44,7 +44,7 @@ class ReferenceConnection(FaultyConnection):
         self.bucket: TokenBucket | None = TokenBucket(self.profile.security.rate, self.profile.security.burst)
         self.heartbeat = Heartbeat(figures.server_interval, figures.server_deadline)
         self.conversation: Conversation | None = None
-        self.takes: Callable[[str | bytes], bool] = lambda message: False
+        self.takes: Callable[[str | bytes], bool] = _left
         """Called with each whole message; False: it is left to ``recv``."""
         self._behind = 0  # messages, or pieces of one, that are left to ``recv`` and not taken there yet
         self._partial = False  # a message has begun that is left to it
@@ -164,6 +164,11 @@ class ReferenceConnection(FaultyConnection):
             self._timer = None
 
 
+def _left(message: str | bytes) -> bool:
+    """Every message is left to ``recv``."""
+    return False
+
+
 def _payload(frame: Frame) -> str | bytes:
     """The message in a frame.
 
@@ -181,6 +186,8 @@ async def converse(connection: ReferenceConnection, hub: Hub) -> None:
         await _run(connection, shell.read(), shell.stop)
     finally:
         shell.conversation.leave(connection.loop.time())
+        connection.takes, connection.conversation = _left, None
+        shell.let_go()
 
 
 async def echo(connection: ReferenceConnection) -> None:
@@ -344,6 +351,10 @@ class _Shell:
         if self._pumping is not None:
             self._pumping.cancel()
         return self.beat.stop() + ([] if self._writer is None else [self._writer])
+
+    def let_go(self) -> None:
+        """It is over. Apart from each other, its parts need not wait for a collector of garbage."""
+        del self.conversation, self.beat
 
     def _now(self) -> float:
         return self._connection.loop.time()

@@ -233,6 +233,8 @@ class Network:
             left -= 1
             if not left:
                 self.connections.pop(connection, None)
+                one.end()
+                other.end()
 
         client.on_close = server.on_close = closed
 

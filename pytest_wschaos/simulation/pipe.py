@@ -168,6 +168,11 @@ class Pipe:
         self.queue.clear()
         self._stop()
 
+    def end(self) -> None:
+        """Nobody is left at either side. What was a connection needs no collector of garbage to be let go."""
+        self.blackhole()
+        self.source = self.target = None
+
     def hold(self) -> None:
         """Let nothing arrive until :meth:`release`."""
         self.held = True
