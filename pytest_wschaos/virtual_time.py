@@ -29,26 +29,41 @@ def prepare(metafunc: pytest.Metafunc) -> None:
     wants it.
     """
     config = metafunc.config
-    if clock_of(metafunc.definition) == "real" or config.pluginmanager.has_plugin(OUR_HOOK):
+    if _clock_if_any(metafunc.definition) == "real" or config.pluginmanager.has_plugin(OUR_HOOK):
         return
     if not config.pluginmanager.has_plugin("asyncio"):
         return  # tests run on loops of our own
     if not hasattr(config.hook, HOOK) or not hasattr(pytest, "HIDDEN_PARAM"):
         wrong("virtual time under pytest-asyncio needs pytest-asyncio 1.4 and pytest 8.4, or newer ones")
-    config.pluginmanager.register(_LoopFactories(), OUR_HOOK)
+    config.pluginmanager.register(_LoopFactories(config), OUR_HOOK)
+
+
+def _clock_if_any(node: pytest.Item) -> str:
+    """The clock that a test asks for; one that cannot be is told when it is set up."""
+    try:
+        return clock_of(node)
+    except pytest.fail.Exception:
+        return "real"
 
 
 class _LoopFactories:
     """Answers pytest-asyncio, for our own tests only."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        def make() -> Any:
+            return _make_loop(config.stash[_current])
+
+        # One for all: tests that share a loop must have the same.
+        self._factories: dict[str, Callable[[], Any]] = {"virtual": make, "hybrid": make}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_asyncio_loop_factories(
         self, config: pytest.Config, item: pytest.Item
     ) -> Generator[None, Mapping[str, Callable[[], Any]] | None, Mapping[str, Callable[[], Any]]]:
         others = yield
-        clock = clock_of(item)
+        clock = _clock_if_any(item)
         if clock != "real":
-            return {clock: lambda: _make_loop(config.stash[_current])}
+            return {clock: self._factories[clock]}
         if others is not None:
             return others
         import asyncio

@@ -31,18 +31,18 @@ NOTHING = 0.15
 """Seconds in which nothing has come where nothing must come."""
 
 FAULTS: dict[str, Inject] = {
-    "latency": lambda chaos: chaos.latency(0.01, 0.005),
-    "bandwidth": lambda chaos: chaos.bandwidth(1_000_000),
-    "silent_drop": lambda chaos: chaos.silent_drop(),
+    "latency": lambda chaos: chaos.latency(0.01, 0.005, must_bite=False),
+    "bandwidth": lambda chaos: chaos.bandwidth(1_000_000, must_bite=False),
+    "silent_drop": lambda chaos: chaos.silent_drop(must_bite=False),
     "idle_timeout": lambda chaos: chaos.idle_timeout(0.05),
-    "unanswered_handshake": lambda chaos: chaos.unanswered_handshake(),
-    "abort": lambda chaos: chaos.abort(),
-    "disconnect": lambda chaos: chaos.disconnect(),
-    "refuse": lambda chaos: chaos.refuse(),
-    "reject_handshake": lambda chaos: chaos.reject_handshake(503, retry_after=2),
-    "accept_then_close": lambda chaos: chaos.accept_then_close(1013, "later"),
-    "close": lambda chaos: chaos.close(1012, "restart"),
-    "mute_pongs": lambda chaos: chaos.mute_pongs(),
+    "unanswered_handshake": lambda chaos: chaos.unanswered_handshake(must_bite=False),
+    "abort": lambda chaos: chaos.abort(must_bite=False),
+    "disconnect": lambda chaos: chaos.disconnect(must_bite=False),
+    "refuse": lambda chaos: chaos.refuse(must_bite=False),
+    "reject_handshake": lambda chaos: chaos.reject_handshake(503, retry_after=2, must_bite=False),
+    "accept_then_close": lambda chaos: chaos.accept_then_close(1013, "later", must_bite=False),
+    "close": lambda chaos: chaos.close(1012, "restart", must_bite=False),
+    "mute_pongs": lambda chaos: chaos.mute_pongs(must_bite=False),
 }
 
 every_fault = pytest.mark.parametrize("name", FAULTS)
@@ -376,7 +376,7 @@ def test_refuse_counts_blocking_clients_too(chaos: Chaos) -> None:
 
 
 def test_refuse_twice_listens_again_when_both_are_removed(chaos: Chaos) -> None:
-    first, second = chaos.refuse(), chaos.refuse()
+    first, second = chaos.refuse(must_bite=False), chaos.refuse()
     first.remove()
     with pytest.raises(ConnectionRefusedError):
         connect_sync(chaos.echo_url)
@@ -480,7 +480,7 @@ def test_a_client_that_has_just_connected_is_live(chaos: Chaos, name: str, seen:
 
 
 def test_disconnect_is_a_fin_though_the_client_has_bytes_under_way(chaos: Chaos) -> None:
-    with chaos.bandwidth(10_000), socket.create_connection((chaos.host, chaos.port), LATER) as client:
+    with chaos.bandwidth(10_000, must_bite=False), socket.create_connection((chaos.host, chaos.port), LATER) as client:
         client.sendall(bytes(400_000))
         chaos.disconnect()
         assert client.recv(1) == b""
@@ -604,7 +604,7 @@ def quiet() -> Iterator[Chaos]:
 
 
 def test_a_fault_that_was_removed_is_not_in_force_again(chaos: Chaos) -> None:
-    fault = chaos.latency(0.01)
+    fault = chaos.latency(0.01, must_bite=False)
     fault.remove()
     with pytest.raises(RuntimeError, match=r"latency #1 has been removed; inject it anew"), fault:
         pass

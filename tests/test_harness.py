@@ -140,13 +140,16 @@ def test_an_upstream_that_is_not_there_is_named_and_nothing_is_left_running() ->
 
 
 def test_an_upstream_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silence(*_: object) -> None:
-        await asyncio.sleep(3600)
-
     monkeypatch.setattr(harness, "UPSTREAM_TIMEOUT", 0.05)
-    monkeypatch.setattr(asyncio, "open_connection", silence)
-    with pytest.raises(UpstreamError, match=r"nothing listens on 127.0.0.1:9 \(no answer within 0.05 s\)"):
-        ChaosProxy("127.0.0.1:9")
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # its queue is full: a further SYN is not answered
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        address = "{}:{}".format(*full.getsockname())
+        with pytest.raises(UpstreamError, match=rf"nothing listens on {address} \(timed out\)"):
+            ChaosProxy(address)
 
 
 def test_an_upstream_that_goes_away_is_on_record() -> None:
@@ -523,7 +526,7 @@ def test_a_port_in_use_is_named() -> None:
             await chaos._network._engine.create("taken", f"127.0.0.1:{port}", "127.0.0.1:9")
 
         with pytest.raises(Exception, match=f"listen tcp 127.0.0.1:{port}: bind: address already in use"):
-            chaos._thread.run(listen())
+            chaos._runner.run(listen())
 
 
 def test_whatever_still_runs_is_ended() -> None:
@@ -541,7 +544,7 @@ def test_whatever_still_runs_is_ended() -> None:
         with contextlib.suppress(ZeroDivisionError), chaos:
             raise ZeroDivisionError
         chaos.stop()
-        assert chaos._thread.stopped
+        assert chaos._runner.stopped
 
 
 def test_clients_that_are_still_connected_see_their_connections_end() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from scenarios import SCENARIOS, Result, play_all
+from scenarios import SCENARIOS, Result, play_all, play_virtually
 
 from pytest_wschaos import Outcome, Verdict
 from pytest_wschaos.checks.rule import rules
@@ -60,3 +60,16 @@ def test_it_passes_every_rule_in_the_scenarios_that_provoke_it(results: list[Res
 
 def test_every_rule_is_provoked_by_a_scenario() -> None:
     assert {rule for scenario in SCENARIOS.values() for rule in scenario.provokes} == set(rules())
+
+
+@pytest.mark.parametrize("clock", ["virtual", "hybrid"])
+def test_on_virtual_time_it_keeps_every_rule_at_the_default_figures(clock: str) -> None:
+    results = play_virtually(clock=clock)
+    broken = [told(r, verdict) for r in results for verdict in r.verdicts if verdict.outcome is Outcome.FAIL]
+    assert not broken, "\n".join(broken)
+    unproven = [told(r, verdict) for r in results for verdict in r.provoked if verdict.outcome is not Outcome.PASS]
+    assert not unproven, "\n".join(unproven)
+
+
+def test_what_needs_real_time_is_known() -> None:
+    assert {one.name for one in SCENARIOS.values() if one.real_only} == {"asleep"}  # another process

@@ -493,19 +493,20 @@ def _numbered(event: Event) -> bool:
     return isinstance(attempt, int) and attempt >= 1 and isinstance(delay, int | float) and delay >= 0
 
 
+def _lasted(story: Story, client: Client, connection: Connection, ready: float) -> bool:
+    """Whether a connection was wanted and alive for long enough after it was ready."""
+    ends = [connection.over, asked(client, "close", ready - GRACE, story.record.until)]
+    end = min((at for at in ends if at is not None), default=None)
+    return end is None or end > ready + GRACE + STANDSTILLS * story.record.lag(ready - GRACE, end)
+
+
 def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event]) -> Finding:
     """Compare what was told with what the wire shows, but for what happened as the record ended."""
     until = story.record.until - GRACE - STANDSTILLS * story.record.lag(story.record.until - 1.0, story.record.until)
     lost = len(client.failed_fetches(0.0, story.record.until))
     connections = [c for c in client.connections if c.attempt < until]
-    # A connection that broke as soon as it was ready may have been over before the client could know.
-    ready = [
-        c
-        for c in connections
-        if c.ready is not None
-        and c.ready < until
-        and (c.over is None or c.over > c.ready + GRACE + STANDSTILLS * story.record.lag(c.ready - GRACE, c.over))
-    ]
+    # A connection that broke, or was to be closed, as soon as it was ready may have been over before the client knew.
+    ready = [c for c in connections if c.ready is not None and c.ready < until and _lasted(story, client, c, c.ready)]
     over = [c for c in connections if c.over is not None and c.over < until]
     for name, seen, what in (
         ("connecting", len(connections) + lost, "attempts"),

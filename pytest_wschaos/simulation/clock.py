@@ -7,6 +7,7 @@ It is mixed into a loop on top of ``asyncio.BaseEventLoop``, whose one place for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ class VirtualClock(_Base):
 
     def _start_clock(self, seed: int, time_limit: float) -> None:
         if not time_limit > 0:
+            self.close()
             raise ValueError(f"time_limit = {time_limit!r}: must be above 0 s")
         self._now = 0.0
         self._limit = self._told_limit = time_limit
@@ -69,7 +71,7 @@ class VirtualClock(_Base):
         """As on any loop, with a task that has the same hash in every run."""
         if self.get_task_factory() is not None:
             return super().create_task(coro, **options)
-        self._check_closed()
+        self._check_closed()  # type: ignore[attr-defined]
         return CountedTask(coro, loop=self, **options)
 
     def run_forever(self) -> None:
@@ -86,6 +88,15 @@ class VirtualClock(_Base):
     def _next_at(self) -> float | None:
         """When the next timer is due."""
         return self._scheduled[0].when() if self._scheduled else None
+
+    def close(self) -> None:
+        """Close it. Tasks that would not end are ended, so that no later run hears of them."""
+        if not self.is_running():
+            for task in sorted(asyncio.all_tasks(self), key=hash):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with contextlib.suppress(Exception):  # it may ignore this as well
+                    task.get_coro().close()
+        super().close()
 
     def _turn(self) -> None:
         """Something is ready, so no time passes."""
@@ -111,7 +122,8 @@ class VirtualClock(_Base):
         self._turns = 0
         if (at := self._next_at()) is None:
             raise Deadlock(
-                f"at {self._now:.3f} s nothing is ready and no timer is set: nothing will ever happen again\n"
+                f"at {self._now:.3f} s nothing is ready and no timer is set: nothing will ever happen again "
+                f"(a thread or another process cannot wake this clock; clock='real' can wait for them)\n"
                 + pending(self)
             )
         if at > self._limit:
@@ -131,10 +143,14 @@ def pending(loop: asyncio.AbstractEventLoop) -> str:
 
 
 def _waits(task: asyncio.Task[Any]) -> str:
-    frames = task.get_stack(limit=None)
-    name = getattr(task.get_coro(), "__qualname__", "?")
+    frames = []
+    awaited: Any = task.get_coro()
+    name = getattr(awaited, "__qualname__", "?")
+    while (frame := getattr(awaited, "cr_frame", None)) is not None:
+        frames.append(frame)
+        awaited = awaited.cr_await
     if not frames:
         return f"{name}: not begun"
-    # The innermost frame is often a library's; the first one is the task's own.
-    places = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in (frames[0], frames[-1])]
-    return f"{name}: at {' < '.join(dict.fromkeys(reversed(places)))}"
+    # The innermost frame is often a library's; the outermost one is the task's own.
+    places = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in (frames[-1], frames[0])]
+    return f"{name}: at {' < '.join(dict.fromkeys(places))}"

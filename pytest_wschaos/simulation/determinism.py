@@ -1,12 +1,15 @@
 """What makes two runs alike: the sources of disorder that a process has, and a hold on each.
 
 Measured on prototypes (see docs/virtual-time.md): ``random``, ``os.urandom`` (and with it ``secrets`` and ``uuid4``),
-``time.time``, the hash of tasks and that of protocols. The last two order the sets that asyncio and servers keep.
+generators that are made without a seed, ``time.time`` and ``time.time_ns``, the hash of tasks and that of protocols.
+The last two order the sets that asyncio and servers keep. Out of reach, because C code asks the system itself:
+``datetime.now()``, ``uuid1()`` and what OpenSSL draws.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import time
@@ -35,7 +38,15 @@ class Determinism:
         random.setstate(self._state)
         self._put(os, "urandom", self._bytes)
         self._put(random, "_urandom", self._bytes)  # what SystemRandom, and so secrets, reads
+        own_seed, some = random.Random.seed, self._bytes
+
+        def seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
+            own_seed(generator, int.from_bytes(some(32)) if a is None else a, version)
+
+        self._put(random.Random, "seed", seed)  # a generator without a seed asks the system, past os.urandom
+        self._put(random, "seed", functools.partial(seed, random._inst))
         self._put(time, "time", lambda: EPOCH + self._clock())
+        self._put(time, "time_ns", lambda: round((EPOCH + self._clock()) * 1e9))
 
     def __exit__(self, *_: object) -> None:
         while self._saved:
@@ -69,11 +80,13 @@ def counted(protocol: Any, number: int) -> Any:
     left as it is.
     """
     kind = type(protocol)
-    if kind.__hash__ is not object.__hash__ or not hasattr(protocol, "__dict__"):
+    own: Any = kind.__hash__
+    if own is not object.__hash__ or not hasattr(protocol, "__dict__"):
         return protocol
     if kind not in _counted:
         # It has the same layout, so that an instance may change its class.
-        _counted[kind] = type(kind)(kind.__name__, (kind,), {"__hash__": _by_number, "__slots__": ()})
+        meta: Any = type(kind)
+        _counted[kind] = meta(kind.__name__, (kind,), {"__hash__": _by_number, "__slots__": ()})
     try:
         protocol.__class__ = _counted[kind]
     except TypeError:  # the class of an extension

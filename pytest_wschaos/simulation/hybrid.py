@@ -1,21 +1,40 @@
 """The hybrid loop: a virtual clock over real loopback sockets. It jumps only when the kernel has nothing to say.
 
 On Linux what is written to a loopback socket can be read at once, so an empty poll means that nothing is on its way.
+Two things must be seen to, in which the kernel waits for a timer of its own, and it would be a jump too early: Nagle's
+algorithm waits for an acknowledgement, and a congestion control that paces, as BBR does, sends in steps.
+A busy machine puts delivery off, too. So before a jump the kernel is asked how much each end has sent, and how much the
+other has received.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import selectors
 import socket
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .clock import TIME_LIMIT, VirtualClock
+from .determinism import counted
 
 PATIENCE = 0.05
 """Real seconds between two looks while a thread works for the loop; no virtual time passes meanwhile."""
+CONGESTION_CONTROL = b"reno"
+"""The one that every Linux has; it sends at once what fits into the window."""
+
+
+LONGEST_DELIVERY = 2000
+"""Real milliseconds for which a delivery is waited for. Longer only where a peer's bytes are nobody's here."""
+MOST_ASKED = 500
+"""Sockets up to which the kernel is asked before each jump; with more of them it takes too long."""
+_TCP_INFO = 256  # bytes of struct tcp_info that are read, and in it:
+_RECEIVED = 128
+_NOT_SENT = 144
+_SENT = 200  # and then how much of it was a repetition
 
 
 class _Selector:
@@ -28,12 +47,23 @@ class _Selector:
     def select(self, timeout: float | None = None) -> list[Any]:
         """What the kernel has; else go to the next timer."""
         loop, events = self._loop, self._real.select(0)
-        if events or (timeout is not None and timeout <= 0):
-            loop._turn()
-        elif loop.working:
-            return self._real.select(PATIENCE)
-        else:
-            loop._jump()
+        if not events and (timeout is None or timeout > 0):
+            if loop.working:
+                return self._real.select(PATIENCE)
+            events = self._settled()
+            if not events:
+                loop._jump()
+                return events
+        loop._turn()
+        return events
+
+    def _settled(self) -> list[Any]:
+        """Wait, in real time, for what the kernel has taken and not delivered yet."""
+        events: list[Any] = []
+        for _ in range(LONGEST_DELIVERY):
+            if events or not in_flight(self._loop._transports.values()):  # type: ignore[attr-defined]
+                break
+            events = self._real.select(0.001)
         return events
 
     def __getattr__(self, name: str) -> Any:
@@ -77,6 +107,25 @@ class HybridLoop(VirtualClock, asyncio.SelectorEventLoop):
             await start_serving()
         return server
 
+    def _start_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any, **options: Any) -> None:
+        _send_at_once(sock)  # and so do the connections that it accepts
+        super()._start_serving(protocol_factory, sock, *args, **options)  # type: ignore[misc]
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """As on any loop."""
+        _send_at_once(sock)
+        await super().sock_connect(sock, address)
+
+    def _make_socket_transport(self, sock: socket.socket, protocol: Any, *args: Any, **options: Any) -> Any:
+        _send_at_once(sock)  # one that was connected elsewhere
+        protocol = counted(protocol, self.next_number())
+        return super()._make_socket_transport(sock, protocol, *args, **options)  # type: ignore[misc]
+
+    def _make_ssl_transport(self, sock: socket.socket, protocol: Any, *args: Any, **options: Any) -> Any:
+        _send_at_once(sock)
+        protocol = counted(protocol, self.next_number())
+        return super()._make_ssl_transport(sock, protocol, *args, **options)  # type: ignore[misc]
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """As on any loop; until it is done no virtual time passes."""
         future = super().run_in_executor(executor, func, *args)
@@ -96,6 +145,14 @@ class HybridLoop(VirtualClock, asyncio.SelectorEventLoop):
         self.working -= 1
 
 
+def _send_at_once(sock: socket.socket) -> None:
+    """Let the kernel keep nothing back for a timer of its own."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_CONGESTION"):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does it only where proto is given
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
+
+
 def _family(host: object) -> socket.AddressFamily | None:
     """The family of an address; None for anything else."""
     try:
@@ -111,7 +168,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     Raises:
         OSError: the address is taken, or is not this machine's.
     """
-    sock = socket.socket(family)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
@@ -120,3 +177,27 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
         told = f"error while attempting to bind on address {(host, port)!r}: {(error.strerror or '').lower()}"
         raise OSError(error.errno, told) from None
     return sock
+
+
+def in_flight(transports: Iterable[Any]) -> bool:
+    """Whether one end has sent what the other, in this process, has not received though it reads."""
+    sent: dict[tuple[Any, Any], int] = {}
+    received: dict[tuple[Any, Any], int] = {}
+    known = list(transports)
+    if len(known) > MOST_ASKED or not hasattr(socket, "TCP_INFO"):
+        return False
+    for transport in known:
+        sock = transport.get_extra_info("socket")
+        names = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        try:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO)
+        except OSError:  # it is closed, or no TCP
+            continue
+        if len(info) < _SENT + 16:
+            return False  # an old kernel
+        total, repeated = struct.unpack_from("=QQ", info, _SENT)
+        (waiting,) = struct.unpack_from("=I", info, _NOT_SENT)
+        sent[names] = total - repeated + waiting
+        if transport.is_reading():
+            (received[names],) = struct.unpack_from("=Q", info, _RECEIVED)
+    return any(received.get((peer, own), count) < count for (own, peer), count in sent.items())

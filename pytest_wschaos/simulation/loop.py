@@ -11,16 +11,19 @@ import socket
 import threading
 from asyncio import base_events, sslproto
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from contextvars import Context
+from typing import Any
 
 from .clock import TIME_LIMIT
 from .determinism import counted
 from .errors import unsupported
 from .network import Network
+from .pipe import Mark
 from .refusals import Refusals, SimulatedRefusals
 from .sockets import Address, SimulatedSocket
 from .transport import SimulatedTransport
 from .turns import QuickTurns
+from .unsupported import Unsimulated
 
 _ATTACH_TAKES_TRANSPORT = len(inspect.signature(base_events.Server._attach).parameters) == 2  # type: ignore[attr-defined]
 """Since 3.13 a server knows its transports; before, it counted them."""
@@ -32,13 +35,14 @@ class _Selector:
     def __init__(self, loop: SimulatedLoop) -> None:
         self._loop = loop
 
-    def select(self, timeout: float | None = None) -> tuple[()]:
-        """Nothing comes from outside; return when the next timer is due, which is now."""
-        if timeout is not None and timeout <= 0:
+    def select(self, timeout: float | None = None) -> list[asyncio.Handle]:
+        """What has happened on the network; else return when the next timer is due, which is now."""
+        events, self._loop._happened = self._loop._happened, []
+        if events or (timeout is not None and timeout <= 0):
             self._loop._turn()
         else:
             self._loop._jump()
-        return ()
+        return events
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -50,8 +54,13 @@ class _Server(base_events.Server):
     async def start_serving(self) -> None:
         self._start_serving()  # type: ignore[attr-defined]
 
+    @property
+    def sockets(self) -> Any:
+        """The simulated ones, which have no descriptor to be shown."""
+        return tuple(self._sockets or ())  # type: ignore[attr-defined]
 
-class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
+
+class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
     """An event loop for which an hour costs nothing but what happens in it.
 
     Args:
@@ -66,15 +75,36 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
         self._start_turns()
         self.network = Network(self, seed)
         self._sockets: dict[socket.socket, SimulatedSocket] = {}
+        self._happened: list[asyncio.Handle] = []
 
     # --- what BaseEventLoop asks of a loop
 
-    def _process_events(self, event_list: Iterable[Any]) -> None:
-        """There are none."""
+    def _process_events(self, event_list: Iterable[asyncio.Handle]) -> None:
+        self._ready.extend(event_list)
+
+    def happen(self, callback: Callable[..., object], *args: Any, context: Context) -> asyncio.Handle:
+        """Call something as the kernel's news are: in the next turn, after all that is already to be done in it.
+
+        It runs in the context of who waits for the news, and not in that of who causes it.
+        """
+        handle = asyncio.Handle(callback, args, self, context)
+        self._happened.append(handle)
+        return handle
 
     def _write_to_self(self) -> None:
+        """It never waits, so nothing needs to wake it."""
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        """As on any loop, from its own thread.
+
+        Raises:
+            Unsupported: another thread called.
+        """
         if self._thread_id not in (None, threading.get_ident()):  # type: ignore[attr-defined]
             raise unsupported("another thread called the loop, and threads live in real time", "real")
+        return self.call_soon(callback, *args, context=context)
 
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
@@ -94,7 +124,7 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
         server_hostname: str | None = None,
         extra: Any = None,
         server: Any = None,
-        ssl_handshake_timeout: float | None = None,
+        ssl_handshake_timeout: Any = None,
         ssl_shutdown_timeout: float | None = None,
         **_: Any,
     ) -> Any:
@@ -109,7 +139,7 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
-        return tls._app_transport  # type: ignore[attr-defined]
+        return tls._app_transport
 
     def attach(self, server: Any, transport: asyncio.Transport) -> None:
         """A server has one connection more."""
@@ -138,7 +168,7 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
 
     # --- connections
 
-    async def create_connection(  # type: ignore[override]
+    async def create_connection(
         self,
         protocol_factory: Callable[[], Any],
         host: str | None = None,
@@ -185,7 +215,7 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
             raise unsupported("a connection over a socket that is connected for real", "hybrid", "real")
         return self._sockets.pop(sock)
 
-    async def create_server(  # type: ignore[override]
+    async def create_server(
         self,
         protocol_factory: Callable[[], Any],
         host: Any = None,
@@ -204,22 +234,30 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
             sockets = [self._listener_like(sock)]
         else:
             hosts = [host] if host is None or isinstance(host, str) else list(host)
-            sockets = []
-            for one in hosts:
-                addresses = self.network.resolve(one, port, passive=True)
-                sockets += [self.network.bind(address) for address in addresses]
+            sockets = self._bound(hosts, port)
         server = _Server(
             self,
-            sockets,
+            sockets,  # type: ignore[arg-type]
             protocol_factory,
             ssl,
             backlog,
             ssl_handshake_timeout,
-            ssl_shutdown_timeout,  # type: ignore[arg-type]
+            ssl_shutdown_timeout,
         )
         if start_serving:
             server._start_serving()  # type: ignore[attr-defined]
         return server
+
+    def _bound(self, hosts: list[Any], port: Any) -> list[SimulatedSocket]:
+        sockets: list[SimulatedSocket] = []
+        try:
+            for host in hosts:
+                sockets += [self.network.bind(one) for one in self.network.resolve(host, port, passive=True)]
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        return sockets
 
     def _listener_like(self, sock: socket.socket) -> SimulatedSocket:
         """A simulated listener at the address of a real socket, which never listens."""
@@ -238,7 +276,14 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
         def accept(connection: SimulatedSocket) -> None:
-            protocol = protocol_factory()
+            try:
+                protocol = protocol_factory()
+            except Exception as error:
+                connection.give_up(Mark.FIN)
+                if self.get_debug():
+                    message = "Error on transport creation for incoming connection"
+                    self.call_exception_handler({"message": message, "exception": error})
+                return
             extra = {"peername": connection.getpeername()}
             if sslcontext is None:
                 self._make_socket_transport(connection, protocol, extra=extra, server=server)
@@ -257,7 +302,7 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
             )
             waiter.add_done_callback(_looked_at)
 
-        self.network.listen(sock, lambda connection: self.call_soon(accept, connection) and None)
+        self.network.listen(sock, accept)
 
     def _stop_serving(self, sock: Any) -> None:
         self.network.deafen(sock)
@@ -279,69 +324,14 @@ class SimulatedLoop(QuickTurns, asyncio.BaseEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """There is none."""
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Callable[..., Any], *args: Any
+    ) -> None:
         """Signals come in real time: none is ever handled here."""
 
     def remove_signal_handler(self, sig: int) -> bool:
         """None is handled."""
         return False
-
-    # --- what cannot be simulated
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise unsupported(what, "hybrid", "real")
-
-    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
-        """Needs a descriptor."""
-        self._refuse("a descriptor was to be watched (add_reader), and the simulated network has none")
-
-    def add_writer(self, fd: Any, callback: Any, *args: Any) -> None:
-        """Needs a descriptor."""
-        self._refuse("a descriptor was to be watched (add_writer), and the simulated network has none")
-
-    def remove_reader(self, fd: Any) -> bool:
-        """None is watched."""
-        return False
-
-    def remove_writer(self, fd: Any) -> bool:
-        """None is watched."""
-        return False
-
-    async def sock_recv(self, sock: Any, nbytes: int) -> bytes:
-        """Needs a descriptor."""
-        self._refuse("a socket was to be read (sock_recv), and the simulated network has none")
-
-    async def sock_recv_into(self, sock: Any, buf: Any) -> int:
-        """Needs a descriptor."""
-        self._refuse("a socket was to be read (sock_recv_into), and the simulated network has none")
-
-    async def sock_sendall(self, sock: Any, data: Any) -> None:
-        """Needs a descriptor."""
-        self._refuse("a socket was to be written (sock_sendall), and the simulated network has none")
-
-    async def sock_accept(self, sock: Any) -> Any:
-        """Needs a descriptor."""
-        self._refuse("a socket was to accept (sock_accept), and the simulated network has none")
-
-    async def create_datagram_endpoint(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Datagrams are not simulated."""
-        self._refuse("datagrams (create_datagram_endpoint)")
-
-    async def create_unix_connection(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Sockets of the file system are not simulated."""
-        self._refuse("a Unix socket (create_unix_connection)")
-
-    async def create_unix_server(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Sockets of the file system are not simulated."""
-        self._refuse("a Unix socket (create_unix_server)")
-
-    async def subprocess_exec(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Processes live in real time."""
-        raise unsupported("another process (subprocess_exec), which lives in real time", "real")
-
-    async def subprocess_shell(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Processes live in real time."""
-        raise unsupported("another process (subprocess_shell), which lives in real time", "real")
 
 
 def _looked_at(waiter: asyncio.Future[Any]) -> None:

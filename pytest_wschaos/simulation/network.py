@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import itertools
 import os
 import random
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,8 +27,10 @@ from .sockets import Address, SimulatedSocket
 if TYPE_CHECKING:
     from .loop import SimulatedLoop
 
-FIRST_PORT = 40_000
-"""The first port that is given to who asks for any."""
+FIRST_PORT = 20_000
+"""The first port that is given to a listener that asks for any. None is given twice."""
+CLIENT_PORTS = range(40_000, 65_536)
+"""The ports of those who connect. They are given again once their connection is over."""
 SYN_RETRY = 1.0
 """Seconds until a SYN is repeated, then 2, 4 ...; Linux's tcp_syn_retries of 6 ends it after 127 s."""
 SYN_TIMEOUT = 127.0
@@ -34,6 +38,7 @@ LOCAL = ("127.0.0.1", "::1")
 WILDCARDS = {"0.0.0.0": 4, "::": 6}
 
 Way = Literal["both", "up", "down"]
+Listener = tuple[Callable[[SimulatedSocket], None], Context]
 Answer = Literal["refuse", "unreachable", "unanswered"]
 
 
@@ -83,12 +88,16 @@ class Network:
         self._loop = loop
         self._random = random.Random(f"network/{seed}")
         self._hosts: dict[str, str] = {"localhost": LOCAL[0]}
-        self._listeners: dict[Address, Callable[[SimulatedSocket], None]] = {}
+        self._addresses = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(1, 1 << 24))
+        self._listeners: dict[Address, Listener] = {}
         self._taken: set[Address] = set()
         self._links: dict[str, tuple[Link, Link]] = {}
         self._answers: list[tuple[str, int | None, Answer]] = []
         self._partitioned: list[str] = []
-        self._ports = FIRST_PORT
+        self._holds: list[tuple[str, asyncio.Future[None]]] = []
+        self._ports = iter(range(FIRST_PORT, CLIENT_PORTS.start))
+        self._client_ports = itertools.cycle(CLIENT_PORTS)
+        self._used_ports: set[int] = set()
         self.connections: dict[Connection, None] = {}
         """Those of which a side is open, in the order in which they were made."""
         self.refused: list[Callable[[Address], None]] = []
@@ -99,8 +108,7 @@ class Network:
     def host(self, name: str) -> str:
         """The address of a name; a new name is given one."""
         if name not in self._hosts:
-            number = len(self._hosts)
-            self._hosts[name] = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+            self._hosts[name] = next(ip for ip in self._addresses if not self._known(ip))
         return self._hosts[name]
 
     def resolve(self, host: str | None, port: Any, *, passive: bool = False) -> list[Address]:
@@ -130,9 +138,11 @@ class Network:
             OSError: the address is taken.
         """
         ip, port = address
+        if ip not in WILDCARDS and not self._known(ip):
+            self._hosts[ip] = ip
         if port == 0:
-            port = self._next_port(ip)
-        elif any(self._same(other, (ip, port)) for other in self._taken):
+            port = next((port for port in self._ports if not self._is_taken((ip, port))), 0)
+        if not port or self._is_taken((ip, port)):
             raise OSError(
                 errno.EADDRINUSE,
                 f"error while attempting to bind on address {(ip, port)!r}: {os.strerror(errno.EADDRINUSE).lower()}",
@@ -142,11 +152,16 @@ class Network:
         sock.on_close = lambda: self._taken.discard((ip, port))
         return sock
 
-    def _next_port(self, ip: str) -> int:
-        while any(self._same(other, (ip, self._ports)) for other in self._taken):
-            self._ports += 1
-        self._ports += 1
-        return self._ports - 1
+    def _local(self, target: Address, wanted: Address | None) -> Address:
+        """The address of who connects."""
+        ip, port = wanted or (LOCAL[":" in target[0]], 0)
+        if not port:
+            many = len(self._used_ports) >= len(CLIENT_PORTS)  # then they are shared, to different targets as a rule
+            port = next(port for port in self._client_ports if many or port not in self._used_ports)
+        return ip, port
+
+    def _is_taken(self, address: Address) -> bool:
+        return any(self._same(other, address) for other in self._taken)
 
     @staticmethod
     def _same(one: Address, other: Address) -> bool:
@@ -155,14 +170,14 @@ class Network:
 
     def listen(self, sock: SimulatedSocket, accept: Callable[[SimulatedSocket], None]) -> None:
         """Accept what comes to a socket's address."""
-        self._listeners[sock.getsockname()[:2]] = accept
+        self._listeners[sock.getsockname()[:2]] = accept, copy_context()
         sock.on_shutdown = lambda: self.deafen(sock)
 
     def deafen(self, sock: SimulatedSocket) -> None:
         """Accept nothing more."""
         self._listeners.pop(sock.getsockname()[:2], None)
 
-    def _listener(self, address: Address) -> Callable[[SimulatedSocket], None] | None:
+    def _listener(self, address: Address) -> Listener | None:
         for ip in (address[0], *WILDCARDS):
             if (ip, address[1]) in self._listeners:
                 return self._listeners[ip, address[1]]
@@ -180,25 +195,47 @@ class Network:
         Raises:
             OSError: as the kernel says: refused, no route, timed out.
         """
+        if address[0] in WILDCARDS:  # to "any address" means to this machine
+            address = (LOCAL[":" in address[0]], address[1])
         begun = self._loop.time()
         up, down = self._link(address[0])
         await self._pass(begun, address, up.latency)
         answer = self._answer(address)
         if answer == "unreachable" or not self._known(address[0]):
             raise _failed(errno.EHOSTUNREACH, address)
-        accept = self._listener(address) if answer is None else None
-        if accept is None:
-            if self.refused:
-                for told in tuple(self.refused):
-                    told(address)
+        listener = self._listener(address) if answer is None else None
+        if listener is None:
+            for told in tuple(self.refused):
+                told(address)
             await self._pause(down.latency)
             raise _failed(errno.ECONNREFUSED, address)
-        client = SimulatedSocket(local or (LOCAL[0], self._next_port(LOCAL[0])), address)
+        client = SimulatedSocket(self._local(address, local), address)
         server = SimulatedSocket(address, client.getsockname()[:2])
         self._join(client, server, up, down)
-        accept(server)
-        await self._pause(down.latency)
+        # The server hears of it with the handshake's third part, which is on its way with the client's first data.
+        latency = down.latency + up.latency
+        _, context = listener
+        accepting = (
+            self._loop.call_later(latency, self._accept, server, context=context)
+            if latency
+            else self._loop.happen(self._accept, server, context=context)
+        )
+        try:
+            await self._pause(down.latency)
+        except BaseException:  # given up: a server that answers later is told so by a RST, and never accepts
+            if down.latency:
+                accepting.cancel()
+                server.give_up(Mark.RST)
+            client.give_up(Mark.FIN)
+            raise
         return client
+
+    def _accept(self, server: SimulatedSocket) -> None:
+        listener = self._listener(server.getsockname()[:2])
+        if listener is None:  # it was closed with this connection in its queue
+            server.give_up(Mark.RST)
+        else:
+            listener[0](server)
 
     async def _pass(self, begun: float, address: Address, latency: float) -> None:
         """Wait until a SYN gets through.
@@ -206,8 +243,12 @@ class Network:
         Raises:
             TimeoutError: none ever does.
         """
-        await self._pause(latency)
+        if latency:
+            await self._pause(latency)
         retry = SYN_RETRY
+        while held := next((future for ip, future in self._holds if ip == address[0]), None):
+            await asyncio.shield(held)
+            begun = self._loop.time()
         at = begun
         while self._answer(address) == "unanswered" or address[0] in self._partitioned:
             at += retry
@@ -226,6 +267,8 @@ class Network:
         client.into = server.out = other
         connection = Connection(client, server, one, other)
         self.connections[connection] = None
+        port = client.getsockname()[1]
+        self._used_ports.add(port)
         left = 2
 
         def closed() -> None:
@@ -233,8 +276,9 @@ class Network:
             left -= 1
             if not left:
                 self.connections.pop(connection, None)
-                one.end()
-                other.end()
+                self._used_ports.discard(port)
+                for pipe in connection.pipes():
+                    pipe.detach()
 
         client.on_close = server.on_close = closed
 
@@ -268,6 +312,9 @@ class Network:
                 checked = replace(link, **figures)
                 for field in known:
                     setattr(link, field, getattr(checked, field))
+        for connection in self.to(host):
+            for pipe in connection.pipes(way):
+                pipe.room()
 
     def _ip(self, host: str) -> str:
         return self.resolve(host, 0)[0][0]
@@ -303,26 +350,34 @@ class Network:
         """Lose all that goes to and comes from a host, while the block lasts; then TCP repeats it."""
         ip = self._ip(host)
         self._partitioned.append(ip)
-        for connection in self.to(host):
+        cut = list(self.to(host))
+        for connection in cut:
             for pipe in connection.pipes():
                 pipe.lose()
         try:
             yield
         finally:
             self._partitioned.remove(ip)
-            for connection in self.to(host):
+            for connection in cut:
                 for pipe in connection.pipes():
                     pipe.repair()
 
     @contextmanager
     def hold(self, host: str, way: Way = "both") -> Iterator[None]:
-        """Hold all that is on its way to and from a host, while the block lasts; then let it go in order."""
+        """Hold all that is on its way to and from a host, while the block lasts; then let it go in order.
+
+        New connections are held as well, whichever way is given.
+        """
         held = list(self.to(host))
+        entry = (self._ip(host), self._loop.create_future())
+        self._holds.append(entry)
         for connection in held:
             connection.hold(way)
         try:
             yield
         finally:
+            self._holds.remove(entry)
+            entry[1].set_result(None)
             for connection in held:
                 connection.release(way)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .loop import SimulatedLoop
     from .transport import SimulatedTransport
 
 CAPACITY = 1024 * 1024
@@ -71,13 +72,12 @@ class Pipe:
         "held",
         "link",
         "queue",
-        "room",
         "source",
         "target",
         "used",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, rng: random.Random) -> None:
+    def __init__(self, loop: SimulatedLoop, link: Link, rng: random.Random) -> None:
         self._loop = loop
         self.link = link
         self._random = rng
@@ -88,14 +88,14 @@ class Pipe:
         """Bytes that were sent and have not been read."""
         self.dead = False
         """Whether all that is sent is swallowed, and nobody is told."""
-        self.held = False
-        """Whether nothing arrives for now."""
+        self.held = 0
+        """For how many reasons nothing arrives for now."""
         self._lost_at: float | None = None  # while it is partitioned: when the first thing was lost
         self._due = 0.0  # nothing overtakes: when the last item arrives
         self._free_at = 0.0  # when the bandwidth has room again
         self._timer: asyncio.Handle | None = None
 
-    def send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes | bytearray | memoryview) -> int:
         """Take as much as there is room for; returns how many bytes that was."""
         size = min(len(data), self.link.capacity - self.used)
         if size > 0:
@@ -120,27 +120,42 @@ class Pipe:
             at += self._random.uniform(0.0, link.jitter)
         self._due = at = max(at, self._due)
         self.queue.append((at, item))
-        if self._timer is None and not self.held:
+        if self._timer is None:
             self._arm(now)
 
+    def attach(self, target: SimulatedTransport) -> None:
+        """From now on there is somebody to read; what has arrived until then has waited."""
+        self.target = target
+        self._arm(self._loop.time())
+
+    def detach(self) -> None:
+        """Both sides are gone: nothing is carried any more, and nobody is held in memory."""
+        self.blackhole()
+        self.source = self.target = None
+
     def _arm(self, now: float) -> None:
-        at = self.queue[0][0]
-        self._timer = self._loop.call_soon(self._arrive) if at <= now else self._loop.call_at(at, self._arrive)
+        if self._timer is None and self.queue and not self.held and self.target is not None:
+            at, context = self.queue[0][0], self.target.context
+            if at <= now:
+                self._timer = self._loop.happen(self._arrive, context=context)
+            else:
+                self._timer = self._loop.call_at(at, self._arrive, context=context)
 
     def _arrive(self) -> None:
+        """One read, as in a turn of asyncio's own loop: who is woken by data runs before the end behind it is seen."""
         self._timer = None
         target, queue, now = self.target, self.queue, self._loop.time()
-        assert target is not None
-        while queue and queue[0][0] <= now and not self.held:
+        if target is None or not queue:
+            return
+        if queue[0][0] <= now:
             _, item = queue.popleft()
             if isinstance(item, Mark):
                 target.marked(item)
-                continue
-            if queue and queue[0][0] <= now and not isinstance(queue[0][1], Mark):
-                item = self._more(item, now)
-            target.arrived(item)
-        if queue and self._timer is None and not self.held:
-            self._arm(now)
+            else:
+                if queue and queue[0][0] <= now and not isinstance(queue[0][1], Mark):
+                    item = self._more(item, now)
+                target.arrived(item)
+        self._arm(now)
 
     def _more(self, first: bytes, now: float) -> bytes:
         """What has arrived is read at once, as far as one read goes."""
@@ -153,11 +168,19 @@ class Pipe:
             size += len(part)
         return b"".join(parts)
 
+    def waits(self) -> bool:
+        """Whether data has come that nobody has read."""
+        first = self.queue[0] if self.queue and not self.held else None
+        return first is not None and first[0] <= self._loop.time() and not isinstance(first[1], Mark)
+
     def taken(self, size: int) -> None:
         """The receiver has read so much: there is room for more."""
-        full = self.used >= self.link.capacity
         self.used -= size
-        if full and self.source is not None:
+        self.room()
+
+    def room(self) -> None:
+        """There may be room for more."""
+        if self.source is not None:
             self.source.room()
 
     # --- faults
@@ -168,30 +191,26 @@ class Pipe:
         self.queue.clear()
         self._stop()
 
-    def end(self) -> None:
-        """Nobody is left at either side. What was a connection needs no collector of garbage to be let go."""
-        self.blackhole()
-        self.source = self.target = None
-
     def hold(self) -> None:
         """Let nothing arrive until :meth:`release`."""
-        self.held = True
+        self.held += 1
         self._stop()
 
     def release(self) -> None:
         """Let everything go that was held: at once, in order."""
-        self.held = False
+        self.held -= 1
         self._again(self._loop.time())
 
     def lose(self) -> None:
         """Lose what is on its way and what comes, until :meth:`repair`: then TCP repeats it at its next try."""
         self.hold()
-        self._lost_at = self._loop.time() if self.queue else None
+        if self._lost_at is None and self.queue:
+            self._lost_at = self._loop.time()
 
     def repair(self) -> None:
         """Let TCP's next repetition get through."""
         now = self._loop.time()
-        self.held = False
+        self.held -= 1
         if self.queue:
             lost = self._lost_at if self._lost_at is not None else self.queue[0][0]
             self._again(next_try(lost, now))
@@ -201,8 +220,7 @@ class Pipe:
         """All that waits arrives at an instant, or later where it is due later."""
         self.queue = deque((max(at, due), item) for due, item in self.queue)
         self._due = max(self._due, at)
-        if self.queue and self._timer is None:
-            self._arm(self._loop.time())
+        self._arm(self._loop.time())
 
     def _stop(self) -> None:
         if self._timer is not None:

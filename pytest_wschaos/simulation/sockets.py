@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import unsupported
 
 if TYPE_CHECKING:
-    from .pipe import Pipe
+    from .pipe import Mark, Pipe
 
 Address = tuple[str, int]
 
@@ -94,6 +94,12 @@ class SimulatedSocket:
         if self.on_close is not None:
             on_close, self.on_close = self.on_close, None
             on_close()
+
+    def give_up(self, mark: Mark) -> None:
+        """End a connection that never had a transport on this side."""
+        self.into.blackhole()
+        self.out.mark(mark)
+        self.close()
 
     def __repr__(self) -> str:
         return f"<SimulatedSocket {self._name}" + (f" -> {self._peer}>" if self._peer else ">")

@@ -6,8 +6,9 @@ import asyncio
 import errno
 import os
 import struct
-from asyncio import transports
+from asyncio import constants, transports
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from .pipe import Item, Mark, Pipe
@@ -39,6 +40,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
     """
 
     _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.FALLBACK
 
     def __init__(
         self, loop: SimulatedLoop, sock: SimulatedSocket, protocol: Any, extra: dict[str, Any] | None, server: Any
@@ -52,6 +54,9 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         self._in: Pipe = sock.into
         self._out.source = self
         self._server = server
+        self._number: int = loop.next_number()
+        self.context = copy_context()
+        """What the protocol's calls run in: that of who made the transport."""
         self._buffer: deque[bytes | memoryview] = _NOTHING
         self._size = 0  # of the buffer
         self._unread: deque[Item] = _NOTHING
@@ -60,8 +65,9 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         self._begun = False  # nothing is read before the protocol knows of the connection
         self._paused = False
         self._eof = False  # write_eof() was called
-        self._peer_ended = False
+        self._peer_ended = False  # a FIN has come
         self._reset = False  # a RST has come
+        self._deaf = False  # the protocol was told of the FIN and goes on: nobody reads, nor hears of a RST
         self._gone = False  # the socket is closed
         self.set_protocol(protocol)
         if server is not None:
@@ -69,22 +75,23 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
 
     def begin(self, waiter: asyncio.Future[None] | None) -> None:
         """Tell the protocol, and then read."""
-        self._in.target = self
-        self._loop.call_soon(self._begin, waiter)
-
-    def _begin(self, waiter: asyncio.Future[None] | None) -> None:
-        self._protocol.connection_made(self)
+        self._loop.call_soon(self._protocol.connection_made, self)
         self._loop.call_soon(self._first_read)
+        self._in.attach(self)
         if waiter is not None:
             self._loop.call_soon(_settle, waiter)
 
     def _first_read(self) -> None:
         self._begun = True
-        self._read_on()
+        if self._unread:
+            self._loop.happen(self._read_on, context=self.context)
+
+    def __hash__(self) -> int:
+        return self._number  # servers keep sets of transports
 
     def __repr__(self) -> str:
         state = "closed" if self._gone else "closing" if self._closing else "open"
-        return f"<{type(self).__name__} {self._extra.get('sockname')} -> {self._extra.get('peername')} {state}>"
+        return f"<{type(self).__name__} {self._sock.getsockname()} -> {self._sock.getpeername()} {state}>"
 
     # --- what a protocol may ask
 
@@ -109,8 +116,11 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         if self._closing or not self._paused:
             return
         self._paused = False
+        if self._deaf:  # asyncio's own reads again, and finds the end again
+            self._deaf = False
+            self._keep(Mark.FIN)
         if self._unread:
-            self._loop.call_soon(self._read_on)
+            self._loop.happen(self._read_on, context=self.context)
 
     def get_write_buffer_size(self) -> int:
         return self._size
@@ -126,7 +136,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         if not data or self._lost:
             return
         if self._reset:
-            self._fatal(broken_pipe() if self._peer_ended else reset_error())
+            self._fatal_error(self._what_a_reset_says(), "")
             return
         if not self._buffer:
             sent = self._out.send(data)
@@ -147,6 +157,8 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
             return
         self._eof = True
         if not self._buffer:
+            if self._reset:
+                raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
             self._out.mark(Mark.FIN)
 
     def close(self) -> None:
@@ -157,32 +169,39 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
             self._lose(None)
 
     def abort(self) -> None:
-        self._force(None)
+        self._force_close(None)
 
     # --- what the pipes tell
 
     def room(self) -> None:
         """The pipe takes more."""
         if self._buffer and not self._lost:
-            self._loop.call_soon(self._flush)
+            self._loop.happen(self._flush, context=self.context)
 
     def arrived(self, data: bytes) -> None:
         """Data has come."""
         if self._gone:
             self._out.mark(Mark.RST)  # nobody is there to take it
-            self._in.taken(len(data))
         elif self._waits:
             self._keep(data)
         else:
             self._deliver(data)
+            if self._unread:
+                self._loop.happen(self._read_on, context=self.context)
 
     def marked(self, mark: Mark) -> None:
         """The peer's end has come."""
         if mark is Mark.RST:
             self._reset = True
-        if self._gone:
+        else:
+            self._peer_ended = True
+        if self._gone or self._lost:
             return
-        if self._waits:
+        if self._reset and self._buffer:
+            self._fatal_error(self._what_a_reset_says(), "")  # what is still to be sent cannot be
+        elif self._deaf:
+            pass  # the next write tells
+        elif self._waits:
             self._keep(mark)
         else:
             self._end(mark)
@@ -200,52 +219,63 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         return bool(self._closing or self._paused or self._unread or not self._begun)
 
     def _read_on(self) -> None:
-        while self._unread and self._begun and not self._paused and not self._closing:
-            item = self._unread.popleft()
-            if isinstance(item, Mark):
-                self._end(item)
-            else:
-                self._deliver(item)
+        """One read in each turn, of what has waited."""
+        if not self._unread or not self._begun or self._paused or self._closing:
+            return
+        item = self._unread.popleft()
+        if isinstance(item, Mark):
+            self._end(item)
+        else:
+            self._deliver(item)
+        if self._unread:
+            self._loop.happen(self._read_on, context=self.context)
 
     def _deliver(self, data: bytes) -> None:
-        self._in.taken(len(data))
+        call = "get_buffer" if self._buffered else "data_received"
         try:
             if self._buffered:
-                self._fill(data)
+                size = self._fill(data)
+                call = "buffer_updated"
+                self._protocol.buffer_updated(size)
             else:
+                self._in.taken(len(data))
                 self._protocol.data_received(data)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self._failed(error, "data_received")
+            self._fatal_error(error, f"Fatal error: protocol.{call}() call failed.")
 
-    def _fill(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            buffer = self._protocol.get_buffer(-1)
-            if not len(buffer):
-                raise RuntimeError("get_buffer() returned an empty buffer")
-            size = min(len(buffer), len(view))
-            buffer[:size] = view[:size]
-            self._protocol.buffer_updated(size)
-            view = view[size:]
-            if self._lost:
-                return
+    def _fill(self, data: bytes) -> int:
+        """Read into the protocol's buffer; what it has no room for waits for the next read."""
+        buffer = self._protocol.get_buffer(-1)
+        if not len(buffer):
+            raise RuntimeError("get_buffer() returned an empty buffer")
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        self._in.taken(size)
+        if size < len(data):
+            self._unread.appendleft(data[size:])
+        return size
 
     def _end(self, mark: Mark) -> None:
         if mark is Mark.RST:
-            self._fatal(broken_pipe() if self._peer_ended else reset_error())
+            if not self._deaf:
+                self._fatal_error(self._what_a_reset_says(), "")
             return
-        self._peer_ended = True
         try:
             keep = self._protocol.eof_received()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self._failed(error, "eof_received")
+            self._fatal_error(error, "Fatal error: protocol.eof_received() call failed.")
             return
-        if not keep:
+        if keep:
+            self._deaf = True
+        else:
             self.close()
+
+    def _what_a_reset_says(self) -> OSError:
+        return broken_pipe() if self._peer_ended else reset_error()
 
     # --- writing
 
@@ -269,21 +299,16 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
 
     # --- the end
 
-    def _failed(self, error: BaseException, what: str) -> None:
-        self._loop.call_exception_handler(
-            {
-                "message": f"Fatal error: protocol.{what}() call failed.",
-                "exception": error,
-                "transport": self,
-                "protocol": self._protocol,
-            }
-        )
-        self._force(error)
+    def _fatal_error(self, error: BaseException, message: str) -> None:
+        """End it because of an error; one of the network is the protocol's affair alone."""
+        if not isinstance(error, OSError):
+            self._loop.call_exception_handler(
+                {"message": message, "exception": error, "transport": self, "protocol": self._protocol}
+            )
+        self._force_close(error)
 
-    def _fatal(self, error: OSError) -> None:
-        self._force(error)
-
-    def _force(self, error: BaseException | None) -> None:
+    def _force_close(self, error: BaseException | None) -> None:
+        """End it without sending what is buffered; asyncio's TLS calls it by this name."""
         if self._lost:
             return
         self._buffer.clear()
@@ -309,17 +334,14 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
     def _close_socket(self) -> None:
         """As the kernel does at close(): FIN, or RST where something was left unread, or where linger is 0."""
         self._gone = True
-        unread = [item for item in self._unread if not isinstance(item, Mark)]
-        for item in unread:
-            self._in.taken(len(item))
+        unread = self._in.waits() or any(not isinstance(item, Mark) for item in self._unread)
         self._unread.clear()
+        if not self._reset:
+            if unread or self._sock.lingers_not:
+                self._out.mark(Mark.RST)
+            elif not self._eof:
+                self._out.mark(Mark.FIN)
         self._sock.close()
-        if self._reset:
-            return
-        if unread or self._sock.lingers_not:
-            self._out.mark(Mark.RST)
-        elif not self._eof:
-            self._out.mark(Mark.FIN)
 
 
 def _settle(waiter: asyncio.Future[None]) -> None:

@@ -29,6 +29,8 @@ class QuickTurns(VirtualClock):
 
     _timer_cancelled_count: int
     _stopping: bool
+    _selector: Any
+    _process_events: Any
     _entries: list[Entry]
     _ready: deque[asyncio.Handle]
 
@@ -70,10 +72,7 @@ class QuickTurns(VirtualClock):
         ready, entries = self._ready, self._entries
         if self._timer_cancelled_count:
             self._drop_cancelled()
-        if ready or self._stopping:
-            self._turn()
-        else:
-            self._jump()
+        self._process_events(self._selector.select(0 if ready or self._stopping else None))
         now = self._now
         while entries and entries[0][0] <= now:
             timer = heapq.heappop(entries)[2]

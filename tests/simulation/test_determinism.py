@@ -1,0 +1,134 @@
+"""The same seed gives the same run, in fresh processes with random hashes; and outside of a run nothing is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from pytest_wschaos.simulation.determinism import EPOCH
+from pytest_wschaos.simulation.run import run
+
+from .clocks import VIRTUAL
+
+RUN = """
+import sys
+from tests.simulation.herd import record
+print(record(int(sys.argv[1]), sys.argv[2]))
+"""
+
+
+def fresh(seed: int, clock: str = "virtual", salt: str = "random") -> str:
+    """What a run in a process of its own records: a digest of times, order, sizes and bytes."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(seed), clock],
+        env={**os.environ, "PYTHONHASHSEED": salt},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_fresh_processes_with_the_same_seed_do_the_same_to_the_byte() -> None:
+    first = fresh(1)
+    events = int(first.split()[0])
+    assert events > 2000
+    assert fresh(1) == first
+    assert fresh(1, salt="7") == first
+    assert fresh(2) != first
+
+
+def test_the_hybrid_clock_repeats_times_and_order() -> None:
+    assert fresh(1, "hybrid") == fresh(1, "hybrid")
+
+
+async def chances() -> list[object]:
+    await asyncio.sleep(1)
+    own = random.Random()
+    return [
+        random.random(),
+        own.random(),
+        os.urandom(4),
+        secrets.token_hex(4),
+        random.SystemRandom().random(),
+        uuid.uuid4(),
+        time.time(),
+        time.time_ns(),
+    ]
+
+
+@pytest.mark.parametrize("clock", VIRTUAL)
+def test_all_chance_and_the_time_of_day_come_from_the_run(clock: str) -> None:
+    one, again, other = (run(chances, clock=clock, seed=seed) for seed in (1, 1, 2))  # type: ignore[arg-type]
+    assert one == again
+    assert [a == b for a, b in zip(one, other, strict=True)] == [*[False] * 6, True, True]
+    assert one[-2:] == [EPOCH + 1, int((EPOCH + 1) * 1e9)]
+
+
+@pytest.mark.parametrize("clock", VIRTUAL)
+def test_outside_of_a_run_nothing_is_changed(clock: str) -> None:
+    kept = [time.time, time.time_ns, os.urandom, random.Random.seed, random._urandom]  # type: ignore[attr-defined]
+    random.seed(5)
+    state = random.getstate()
+    run(chances, clock=clock)  # type: ignore[arg-type]
+    assert random.getstate() == state
+    assert kept == [time.time, time.time_ns, os.urandom, random.Random.seed, random._urandom]  # type: ignore[attr-defined]
+    assert abs(time.time() - EPOCH) > 1e6
+
+
+def test_a_run_goes_on_where_it_was_left() -> None:
+    """A fixture and its test share a loop: what the world draws between them does not matter."""
+
+    def drawn(between: int) -> list[float]:
+        numbers = []
+        with asyncio.Runner(loop_factory=lambda: _loop(3)) as runner:
+
+            async def draw() -> float:
+                return random.random()
+
+            numbers.append(runner.run(draw()))
+            for _ in range(between):
+                random.random()
+            numbers.append(runner.run(draw()))
+        return numbers
+
+    assert drawn(0) == drawn(5)
+    assert len(set(drawn(0))) == 2
+
+
+def _loop(seed: int) -> asyncio.AbstractEventLoop:
+    from pytest_wschaos.simulation.run import make_loop
+
+    return make_loop(seed=seed)
+
+
+def test_sets_of_tasks_and_of_connections_have_the_order_in_which_they_were_made() -> None:
+    class Plain(asyncio.Protocol):
+        pass
+
+    async def main() -> list[bool]:
+        loop = asyncio.get_running_loop()
+        tasks = [asyncio.create_task(asyncio.sleep(1)) for _ in range(5)]
+        server = await loop.create_server(Plain, "127.0.0.1", 0)
+        made = [await loop.create_connection(Plain, *server.sockets[0].getsockname()) for _ in range(5)]
+        told = []
+        for things in (tasks, [transport for transport, _ in made], [protocol for _, protocol in made]):
+            hashes = [hash(thing) for thing in things]
+            told.append(hashes == sorted(hashes) and hashes[-1] < 1000)
+        assert isinstance(made[0][1], Plain)
+        server.close()
+        return told
+
+    assert run(main) == [True, True, True]
