@@ -72,7 +72,9 @@ class QuickTurns(VirtualClock):
         ready, entries = self._ready, self._entries
         if self._timer_cancelled_count:
             self._drop_cancelled()
-        self._process_events(self._selector.select(0 if ready or self._stopping else None))
+        # Where no time is to pass the selector is told so, as it must not go on for ever.
+        at_once = ready or self._stopping or (entries and entries[0][0] <= self._now)
+        self._process_events(self._selector.select(0 if at_once else None))
         now = self._now
         while entries and entries[0][0] <= now:
             timer = heapq.heappop(entries)[2]
