@@ -70,8 +70,8 @@ class QuickTurns(VirtualClock):
         ready, entries = self._ready, self._entries
         if self._timer_cancelled_count:
             self._drop_cancelled()
-        if ready or self._stopping:
-            self._turn()
+        if ready or self._stopping or (entries and entries[0][0] <= self._now):
+            self._turn()  # no time passes, which must not go on for ever
         else:
             self._jump()
         now = self._now
