@@ -13,6 +13,7 @@ import websockets
 
 from pytest_wschaos import Chaos, Outcome, Profile
 from pytest_wschaos.checks.bite import toothless
+from pytest_wschaos.simulation.errors import Livelock
 from pytest_wschaos.simulation.fleet import Fleet, FleetError
 from pytest_wschaos.simulation.herd import FanOut, Herd
 from pytest_wschaos.simulation.progress import Progress
@@ -313,3 +314,17 @@ def test_progress_of_a_fleet_tells_what_it_does(
 
     played(story)
     assert "5 clients: 4 connected, 5 arrivals, 0 refused, 24 s" in capsys.readouterr().err
+
+
+def test_a_timer_that_sets_itself_anew_for_the_same_instant_is_a_livelock() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+
+        def again() -> None:
+            loop.call_at(loop.time(), again)
+
+        again()
+        await asyncio.sleep(1)
+
+    with pytest.raises(Livelock):
+        played(story)
