@@ -254,6 +254,8 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         buffer[:size] = data[:size]
         self._in.taken(size)
         if size < len(data):
+            if self._unread is _NOTHING:
+                self._unread = deque()
             self._unread.appendleft(data[size:])
         return size
 
