@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from .background import CANCEL_TIMEOUT
@@ -34,6 +34,9 @@ from .reference.peer import Handler, HandlerServer
 from .reference.server import ReferenceServer
 from .report import explain
 from .timeline import COLUMNS, Event, Place, Record, Timeline, digest, fingerprint
+
+if TYPE_CHECKING:
+    from .simulation.fleet import Factory, Fleet
 
 UPSTREAM_TIMEOUT = 2.0
 """Seconds in which an upstream must accept a connection when a proxy is put in front of it."""
@@ -102,8 +105,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
             seed=self.seed,
         )
         self._cursor = Cursor(self.timeline)
-        recorder = Recorder(self.timeline, self.dialect)
-        self._network = ChaosNetwork(self._runner, self.timeline, recorder, self._address, seed=self.seed)
+        self._recorder = Recorder(self.timeline, self.dialect)
+        self._network = ChaosNetwork(self._runner, self.timeline, self._recorder, self._address, seed=self.seed)
         self._started.callback(self._network.stop)
         meter = LagMeter(loop, self.timeline)
         self._runner.call(meter.start)
@@ -361,6 +364,33 @@ class Chaos(ChaosProxy):
             lambda what: self.timeline.record(f"app.{what}", "app", client=name),
             settings["profile"].close.timeout,
         )
+
+    def fleet(
+        self,
+        n: int,
+        factory: Factory | None = None,
+        *,
+        name: str = "fleet",
+        lanes: int = 1,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> Fleet:
+        """``n`` clients that connect through the proxy, on the running loop; see :mod:`.simulation.fleet`.
+
+        Args:
+            factory: ``factory(url, number, report)`` makes a client; None: the reference client.
+            name: of their listener.
+            lanes: so many of them have a listener, a full record and so verdicts of their own; the others are counted.
+            progress: whether a line tells how far it is; None: where there is a terminal.
+            options: what the reference client takes.
+
+        Raises:
+            ValueError: ``n`` or ``lanes`` cannot be, or there are too few descriptors for ``n`` on the real clock.
+            RuntimeError: no loop is running.
+        """
+        from .simulation.fleet import Fleet  # only few tests need it
+
+        return Fleet(self, n, factory, self._recorder, name=name, lanes=lanes, progress=progress, options=options)
 
     def serve(self, handler: Handler, *, path: str = "/", subprotocols: tuple[str, ...] = ()) -> str:
         """Put a handler of your own (``async def handler(websocket)``, as for ``websockets.serve``) behind the proxy

@@ -109,6 +109,14 @@ class ServerHandle:
         """Send data to every subscriber of a topic."""
         self._runner.call(self._server.publish, topic, data)
 
+    def allow_connections(self, limit: int) -> None:
+        """Let one address have at least so many connections from now on."""
+        self._runner.call(self._server.allow_connections, limit)
+
+    async def drain(self, retry_after: float = 1.0, window: float = 10.0, deadline: float = 30.0) -> None:
+        """Send everybody away, evenly over ``window`` seconds, and turn away who comes; see the server's own."""
+        await self._runner.wait(self._server.drain(retry_after, window, deadline))
+
     def issue_token(self) -> str:
         """A new token that the server accepts."""
         return self._runner.call(self._server.tokens.issue)

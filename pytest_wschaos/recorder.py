@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from .dialect import Ack, Credentials, Dialect, Meaning, Message, Ping, Pong, Welcome, kind
 from .engine.frames import Encrypted, Head, Malformed, Opcode, Seen, StreamReader, inflaters
-from .engine.observer import Place, Way
+from .engine.observer import Both, Observer, Place, Tap, Way
 from .retry_after import retry_after
 from .timeline import SECRET_PARAMETERS, Timeline, digest, fingerprint
 
@@ -32,6 +32,7 @@ class Recorder:
     def __init__(self, timeline: Timeline, dialect: Dialect | None = None) -> None:
         self.timeline = timeline
         self.dialect = dialect
+        self._counting: dict[str, tuple[Observer, bool]] = {}
         self._tell(dialect)
 
     def handshake(self, path: str, subprotocols: str) -> Dialect | None:
@@ -56,12 +57,25 @@ class Recorder:
         self.timeline.dialect = dialect.name if dialect is not None else None
         self.timeline.tells = frozenset(kind(meaning) for meaning in dialect.tells) if dialect else frozenset()
 
-    def attempt(self, proxy: str) -> ConnectionRecorder:
+    def count(self, proxy: str, observer: Observer, *, only: bool) -> None:
+        """Tell an observer of a listener's connections too; ``only``: keep no record of them here."""
+        self._counting[proxy] = observer, only
+
+    def attempt(self, proxy: str) -> Tap | None:
         """A client has connected."""
-        return ConnectionRecorder(self, proxy)
+        observer, only = self._counting.get(proxy, (None, False))
+        if observer is None:
+            return ConnectionRecorder(self, proxy)
+        counted = observer.attempt(proxy)
+        return counted if only or counted is None else Both(ConnectionRecorder(self, proxy), counted)
 
     def refused(self, proxy: str, at: float, late: float) -> None:
         """A client was refused."""
+        observer, only = self._counting.get(proxy, (None, False))
+        if observer is not None:
+            observer.refused(proxy, at, late)
+        if only:
+            return
         number = self.timeline.next_connection()
         detail = {"refused": True, "late": late} if late else {"refused": True}
         self.timeline.record("attempt", "client", client=proxy, conn=number, at=at, **detail)

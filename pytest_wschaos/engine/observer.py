@@ -37,6 +37,33 @@ class Observer(Protocol):
         """Some refused attempt, of this proxy's clients or of others, could not be told."""
 
 
+class Both:
+    """A tap that tells two."""
+
+    def __init__(self, one: Tap, other: Tap) -> None:
+        self._taps = (one, other)
+
+    def data(self, place: Place, way: Way, data: bytes) -> None:
+        """Passed on."""
+        for tap in self._taps:
+            tap.data(place, way, data)
+
+    def ended(self, place: Place, by: Literal["peer", "proxy"], how: Literal["fin", "reset"]) -> None:
+        """Passed on."""
+        for tap in self._taps:
+            tap.ended(place, by, how)
+
+    def cut(self, fault: str, how: Literal["fin", "reset"]) -> None:
+        """Passed on."""
+        for tap in self._taps:
+            tap.cut(fault, how)
+
+    def error(self, text: str) -> None:
+        """Passed on."""
+        for tap in self._taps:
+            tap.error(text)
+
+
 class Silent:
     """A tap, and an observer, that want to know nothing."""
 

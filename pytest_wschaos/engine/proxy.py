@@ -405,6 +405,7 @@ class Proxy:
             await connection.loop.create_connection(lambda: connection.server, host or "localhost", port)
         except (OSError, ValueError, CannotListen) as error:  # ValueError: a host name that cannot be
             connection.unreachable(f"upstream {self.upstream} cannot be reached: {error}")
+        connection.dialling = None
 
     def _forget(self, connection: Connection) -> None:
         self.connections.pop(connection, None)

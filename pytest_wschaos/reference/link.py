@@ -81,6 +81,7 @@ class Link:
         self._opening: asyncio.TimerHandle | None = None
         self._retry_after: float | None = None
         self._dead = ""
+        self._fault: Exception | None = None
         self._wrong: End | None = None
         self._closing = False
         self._pumping = False
@@ -98,8 +99,10 @@ class Link:
         try:
             self._authenticate(token)
             while True:
-                self._received(await self._wire.recv())
+                self._received(await self._wire.recv_next())
         except ConnectionClosed:
+            if self._fault is not None:
+                raise self._fault from None
             return self._end()
         finally:
             self._stop_timers()
@@ -235,7 +238,15 @@ class Link:
         if self._heartbeat.pong(key, now):
             self._pacer.answered(key)
 
-    # --- between messages (called by the wire)
+    # --- called by the wire
+
+    def message(self, message: str | bytes) -> None:
+        """A message came in. What goes wrong here is raised by :meth:`run`."""
+        try:
+            self._received(message)
+        except Exception as error:
+            self._fault = error
+            self._wire.transport.abort()
 
     def progress(self) -> None:
         """A piece of an unfinished message came in: the pong may be behind it."""

@@ -123,6 +123,8 @@ class PeerFaults:
         return self._last(MutePongs) is not None
 
     def _last(self, kind: type[_F]) -> _F | None:
+        if not self._active:  # as in most cases, and this is asked for every frame that is sent
+            return None
         return next((fault for fault in reversed(self._active) if isinstance(fault, kind)), None)
 
 
@@ -165,6 +167,9 @@ class FaultyConnection(ServerConnection):
         """The TCP connection has ended."""
         self.listener.connections.discard(self)
         super().connection_lost(exc)
+        # It is over. What of it refers to itself would otherwise wait for a collector of garbage.
+        for own in ("send_frame", "select_subprotocol"):
+            vars(self.protocol).pop(own, None)
 
     async def finish(self, code: int, reason: str = "", *, last: str | None = None, discard: bool = False) -> None:
         """Send ``last`` and a Close, and wait for the peer's; cut the connection after the close timeout.

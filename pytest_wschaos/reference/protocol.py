@@ -79,8 +79,9 @@ def encode_text(frame: Mapping[str, Any]) -> str:
         ValueError: the frame holds what JSON cannot (NaN, bytes, a lone surrogate ...).
     """
     try:
-        text = json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        text.encode()
+        text = _ENCODER.encode(frame)
+        if not text.isascii():
+            text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"a {frame.get('type')!r} frame cannot be written as JSON: {error}") from None
     return text
@@ -95,9 +96,7 @@ def decode_text(text: str | bytes) -> Frame:
             number beyond 2**53 - 1 or a double's range, a lone surrogate, or is nested deeper than 32.
     """
     try:
-        frame = json.loads(
-            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
-        )
+        frame = _DECODER.decode(text) if isinstance(text, str) else json.loads(text, **_DECODING)
     except ProtocolError:
         raise
     except RecursionError:
@@ -106,8 +105,16 @@ def decode_text(text: str | bytes) -> Frame:
         raise NotJson("not JSON") from None
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise ProtocolError("not an object with a string 'type'")
-    _check_tree(frame)
+    if not _plain(text):
+        _check_tree(frame)
     return frame
+
+
+def _plain(text: str | bytes) -> bool:
+    """Whether a text can hold neither a lone surrogate nor too many levels. Most do not, and this looks fast."""
+    if isinstance(text, bytes):
+        return False
+    return text.isascii() and "\\" not in text and text.count("{") + text.count("[") <= MAX_DEPTH
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -133,6 +140,17 @@ def _float(digits: str) -> float:
 
 def _constant(name: str) -> NoReturn:
     raise ProtocolError(f"{name} is not JSON")
+
+
+# Made once: json.dumps() and json.loads() make one for every call that has options.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_DECODING: dict[str, Any] = {
+    "object_pairs_hook": _object,
+    "parse_int": _integer,
+    "parse_float": _float,
+    "parse_constant": _constant,
+}
+_DECODER = json.JSONDecoder(**_DECODING)
 
 
 def _check_tree(root: Frame) -> None:

@@ -180,6 +180,10 @@ class ReferenceServer:
 
     # --- what it does ---
 
+    def allow_connections(self, limit: int) -> None:
+        """Let one address have at least so many connections, and as many be unauthenticated, from now on."""
+        self._admission.allow(limit)
+
     def publish(self, topic: str, data: Any) -> None:
         """Publish to every session that is subscribed to ``topic``; ``data`` is any JSON value, or bytes.
 
@@ -253,9 +257,11 @@ class ReferenceServer:
         """Forget sessions whose time is over, now and whenever the next one's is."""
         loop = asyncio.get_running_loop()
         self._hub.forget_expired(loop.time())
-        if self._sweep is not None:
-            self._sweep.cancel()
         at = self._hub.sessions.next_expiry()
+        if self._sweep is not None:
+            if self._sweep.when() == at and not self._sweep.cancelled():
+                return
+            self._sweep.cancel()
         self._sweep = None if at is None else loop.call_at(at, self._forget_expired)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -111,11 +112,17 @@ class Session:
 
     Whoever writes to the client pulls with :meth:`next` until it returns None, and does so again whenever its
     link is woken. So a client that does not read costs its log and nothing more.
+
+    Args:
+        detached: called whenever it is left without a connection.
     """
 
-    def __init__(self, rng: random.Random, figures: Replay) -> None:
+    def __init__(
+        self, rng: random.Random, figures: Replay, detached: Callable[[Session], object] = lambda session: None
+    ) -> None:
         self._rng = rng
         self._figures = figures
+        self._detached = detached
         self.id = new_secret(rng)
         self.link: Link | None = None
         """Its live connection: at most one."""
@@ -148,6 +155,7 @@ class Session:
         if self.link is link:
             self.link = None
             self.detached_at = now
+            self._detached(self)
 
     def resume(self, epoch: str, seq: int) -> bool:
         """Go on for a client that has received up to ``seq`` of ``epoch``; tells whether that is possible.
@@ -257,6 +265,8 @@ class Sessions:
         self._rng = rng
         self._figures = figures
         self._sessions: dict[str, Session] = {}
+        # Who was left without a connection, and when, in that order; some have one again meanwhile.
+        self._waiting: deque[tuple[float | None, Session]] = deque()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -266,9 +276,12 @@ class Sessions:
 
     def create(self) -> Session:
         """A new session, with a connection."""
-        session = Session(self._rng, self._figures)
+        session = Session(self._rng, self._figures, self._waits)
         self._sessions[session.id] = session
         return session
+
+    def _waits(self, session: Session) -> None:
+        self._waiting.append((session.detached_at, session))
 
     def find(self, id: str, resume_token: str, now: float) -> Session | None:
         """The session that ``resume_token`` may resume; None where it is unknown, expired or the token is void."""
@@ -280,14 +293,22 @@ class Sessions:
 
     def expire(self, now: float) -> list[Session]:
         """Forget the sessions whose time is over, and return them."""
-        over = [s for s in self._sessions.values() if (at := self._expiry(s)) is not None and at <= now]
-        for session in over:
+        over = []
+        while (at := self.next_expiry()) is not None and at <= now:
+            session = self._waiting.popleft()[1]
             del self._sessions[session.id]
+            over.append(session)
         return over
 
     def next_expiry(self) -> float | None:
         """The instant at which :meth:`expire` has something to do, if no client comes back before."""
-        return min((at for s in self._sessions.values() if (at := self._expiry(s)) is not None), default=None)
+        # All wait equally long, so the first is the next. No more is looked at: a herd has thousands of them.
+        while self._waiting:
+            since, session = self._waiting[0]
+            if since is not None and since == session.detached_at and session in self:
+                return self._expiry(session)
+            self._waiting.popleft()
+        return None
 
     def forget_all(self) -> list[Session]:
         """Forget every session, and return those that have no connection; the others end with theirs."""

@@ -23,8 +23,14 @@ QUIET = logging.Logger("pytest_wschaos.reference")
 QUIET.disabled = True
 
 
+_DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+
 class Listener(Protocol):
-    """Who is told of what happens on a wire between whole messages."""
+    """Who is told of what happens on a wire."""
+
+    def message(self, message: str | bytes) -> None:
+        """A message came in; only those that came in pieces, and those behind them, are left to ``recv_next``."""
 
     def progress(self) -> None:
         """A piece of an unfinished message came in."""
@@ -41,6 +47,8 @@ class Wire(ClientConnection):
 
     listener: Listener | None = None
     _whole = False
+    _behind = 0  # messages that are left to `recv_next`, and not taken there yet
+    _partial = False  # a message has begun that is left to it
     _cut: asyncio.TimerHandle | None = None
 
     def write(self, payload: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = True) -> None:
@@ -88,6 +96,16 @@ class Wire(ClientConnection):
         if self._cut is None and self.close_timeout is not None:
             self._cut = self.loop.call_later(self.close_timeout, self.transport.abort)
 
+    async def recv_next(self) -> str | bytes:
+        """The next message of those that the listener was not handed.
+
+        Raises:
+            ConnectionClosed: the connection has ended.
+        """
+        message: str | bytes = await self.recv()
+        self._behind -= 1
+        return message
+
     # --- what the library calls
 
     def data_received(self, data: bytes) -> None:
@@ -99,12 +117,31 @@ class Wire(ClientConnection):
             self._cut_later()
 
     def process_event(self, event: Any) -> None:
-        super().process_event(event)
         if isinstance(event, Response) or not isinstance(event, Frame):
+            super().process_event(event)
             return
         self._whole = self._whole or event.fin
+        if not self._handed_over(event):
+            super().process_event(event)
         if event.opcode is Opcode.PONG and self.listener is not None:
             self.listener.frame_pong(bytes(event.data))
+
+    def _handed_over(self, frame: Frame) -> bool:
+        """Whether the frame is a message that went to the listener at once, so that no task need be woken for it."""
+        if frame.opcode not in _DATA:
+            return False
+        if frame.fin and not self._partial and not self._behind and self.listener is not None:
+            data = bytes(frame.data)
+            try:
+                message = data.decode() if frame.opcode is Opcode.TEXT else data
+            except UnicodeDecodeError:
+                pass  # the library closes 1007
+            else:
+                self.listener.message(message)
+                return True
+        self._partial = not frame.fin
+        self._behind += frame.fin
+        return False
 
     def resume_writing(self) -> None:
         super().resume_writing()

@@ -23,7 +23,9 @@ TURNS = 100_000
 AFTERWARDS = 600.0
 """Virtual seconds that are granted beyond the limit once it has been told, so that what is open can be closed."""
 COLLECT_EVERY = 50_000
-"""Turns between two collections of garbage: its own schedule depends on what else the process does."""
+"""Turns between two collections of garbage, at least: its own schedule depends on what else the process does."""
+COLLECT_PER_TASK = 100
+"""Turns between two collections for each task that there is: what a collection costs grows with them."""
 
 if TYPE_CHECKING:
     _Base = asyncio.BaseEventLoop
@@ -54,6 +56,7 @@ class VirtualClock(_Base):
         self._limit = self._told_limit = time_limit
         self._turns = 0
         self._all_turns = 0
+        self._collected = 0
         self.seed = seed
         self._numbers = itertools.count(1)
         self._determinism = Determinism(seed, self.time)
@@ -88,6 +91,10 @@ class VirtualClock(_Base):
         """Have something ended before the loop is closed, if nobody did."""
         self._finishers.append(finish)
 
+    def _next_at(self) -> float | None:
+        """When the next timer is due."""
+        return self._scheduled[0].when() if self._scheduled else None
+
     def close(self) -> None:
         """Close it. Tasks that would not end are ended, so that no later run hears of them."""
         if not self.is_running() and not self.is_closed():
@@ -104,7 +111,7 @@ class VirtualClock(_Base):
         self._turns += 1
         self._all_turns += 1
         if self._all_turns % COLLECT_EVERY == 0:
-            gc.collect()
+            self._collect()
         if self._turns > TURNS:
             self._turns = 0
             raise Livelock(
@@ -113,16 +120,20 @@ class VirtualClock(_Base):
                 + pending(self)
             )
 
+    def _collect(self) -> None:
+        if self._all_turns - self._collected >= COLLECT_PER_TASK * len(asyncio.all_tasks(self)):
+            self._collected = self._all_turns
+            gc.collect()
+
     def _jump(self) -> None:
         """Nothing is ready: go to the instant of the next timer."""
         self._turns = 0
-        if not self._scheduled:
+        if (at := self._next_at()) is None:
             raise Deadlock(
                 f"at {self._now:.3f} s nothing is ready and no timer is set: nothing will ever happen again "
                 f"(a thread or another process cannot wake this clock; clock='real' can wait for them)\n"
                 + pending(self)
             )
-        at = self._scheduled[0].when()
         if at > self._limit:
             told, self._limit = self._told_limit, self._now + AFTERWARDS
             raise TimeLimit(

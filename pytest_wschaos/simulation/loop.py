@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import Any
 
-from .clock import TIME_LIMIT, VirtualClock
+from .clock import TIME_LIMIT
 from .determinism import counted
 from .errors import unsupported
 from .network import Network
@@ -22,6 +22,7 @@ from .pipe import Mark
 from .refusals import Refusals, SimulatedRefusals
 from .sockets import Address, SimulatedSocket
 from .transport import SimulatedTransport
+from .turns import QuickTurns
 from .unsupported import Unsimulated
 
 _ATTACH_TAKES_TRANSPORT = len(inspect.signature(base_events.Server._attach).parameters) == 2  # type: ignore[attr-defined]
@@ -59,7 +60,7 @@ class _Server(base_events.Server):
         return tuple(self._sockets or ())  # type: ignore[attr-defined]
 
 
-class SimulatedLoop(Unsimulated, VirtualClock, asyncio.BaseEventLoop):
+class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
     """An event loop for which an hour costs nothing but what happens in it.
 
     Args:
@@ -71,6 +72,7 @@ class SimulatedLoop(Unsimulated, VirtualClock, asyncio.BaseEventLoop):
         super().__init__()
         self._selector = _Selector(self)
         self._start_clock(seed, time_limit)
+        self._start_turns()
         self.network = Network(self, seed)
         self._sockets: dict[socket.socket, SimulatedSocket] = {}
         self._happened: list[asyncio.Handle] = []

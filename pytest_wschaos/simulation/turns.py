@@ -1,0 +1,111 @@
+"""How a virtual loop turns: as asyncio's own does, at less cost for each callback and timer.
+
+A fleet makes millions of both. Timers are kept in tuples, which the heap compares without calling Python, and in order
+of their making where they are due at the same instant. The rest of a loop stays asyncio's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .clock import VirtualClock
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+FEW_CANCELLED = 100
+"""Cancelled timers that are left where they are until their time comes; above it, unless they are less than half."""
+
+Entry = tuple[float, int, asyncio.TimerHandle]
+"""When, the number of the timer, and the timer."""
+
+
+class QuickTurns(VirtualClock):
+    """The turn of a loop to which nothing comes from outside."""
+
+    _timer_cancelled_count: int
+    _stopping: bool
+    _selector: Any
+    _process_events: Any
+    _entries: list[Entry]
+    _ready: deque[asyncio.Handle]
+
+    def _start_turns(self) -> None:
+        # Under the name by which asyncio clears it; nothing else of asyncio's own looks at it any more.
+        self._scheduled = self._entries = []  # type: ignore[assignment]
+        self._timers = 0
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As on any loop."""
+        if self.get_debug():
+            return super().call_soon(callback, *args, context=context)
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As on any loop."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers += 1
+        heapq.heappush(self._entries, (when, self._timers, timer))
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def _next_at(self) -> float | None:
+        return self._entries[0][0] if self._entries else None
+
+    def _run_once(self) -> None:
+        ready, entries = self._ready, self._entries
+        if self._timer_cancelled_count:
+            self._drop_cancelled()
+        # Where no time is to pass the selector is told so, as it must not go on for ever.
+        at_once = ready or self._stopping or (entries and entries[0][0] <= self._now)
+        self._process_events(self._selector.select(0 if at_once else None))
+        now = self._now
+        while entries and entries[0][0] <= now:
+            timer = heapq.heappop(entries)[2]
+            timer._scheduled = False  # type: ignore[attr-defined]
+            ready.append(timer)
+        debug = self.get_debug()
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            if debug:
+                handle._run()
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                told = {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
+                self.call_exception_handler(told)
+
+    def _drop_cancelled(self) -> None:
+        """Forget the cancelled timers that come next; all of them where they are many."""
+        entries, count = self._entries, self._timer_cancelled_count
+        if count > FEW_CANCELLED and 2 * count > len(entries):
+            for entry in entries:
+                if entry[2]._cancelled:
+                    entry[2]._scheduled = False  # type: ignore[attr-defined]
+            entries[:] = [entry for entry in entries if not entry[2]._cancelled]
+            heapq.heapify(entries)
+            self._timer_cancelled_count = 0
+        while entries and entries[0][2]._cancelled:
+            heapq.heappop(entries)[2]._scheduled = False  # type: ignore[attr-defined]
+            self._timer_cancelled_count -= 1
