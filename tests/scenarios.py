@@ -280,7 +280,7 @@ async def herd(stage: Stage) -> None:
 @scenario("RECONNECT-02", "RECONNECT-03", "RECONNECT-09")
 async def ten_drops(stage: Stage) -> None:
     stage.client()
-    for number in range(10):
+    for number in range(11):  # the last one may come too late to be counted
         if not await stage.saw("ready", timeout=stage.comeback):
             return
         await stage.settle()
@@ -516,8 +516,9 @@ async def redirected(stage: Stage) -> None:
         await stage.pause(stage.absence)
 
 
-# The server's patience is longer than the sleep: there must be a link left to test.
-@scenario("HEARTBEAT-09", real_only=True, heartbeat={"server_interval": 30.0})
+# The server's patience is longer than the sleep: there must be a link left to test. How late a process of its own is on
+# a busy machine is not measured, so that no other rule is judged.
+@scenario("HEARTBEAT-09", others=False, real_only=True, heartbeat={"server_interval": 30.0})
 async def asleep(stage: Stage) -> None:
     """A client that has something to send all the time, in a process that is put to sleep."""
     with sleeper(stage.chaos, stage.kind) as pid:

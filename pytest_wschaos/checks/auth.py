@@ -519,6 +519,6 @@ def _redirected(story: Story, client: Client, connection: Connection, profile: P
             return failed(f"{what}; connection {other.number} presented its token there", at=other.attempt)
     if any(other.host not in (None, to) for other in later):
         return passed(f"{what}; it tried its own address again, and no token followed")
-    if by(story.record, at + profile.backoff.ceiling, None, since=at) is not Timing.BROKEN:
+    if story.record.until < at + profile.backoff.ceiling + GRACE:
         return inconclusive(f"{what}; the record ends {story.record.until - at:.3f} s later")
     return passed(f"{what}; no token followed")

@@ -99,11 +99,11 @@ class Side(asyncio.Protocol):
 
     def cut(self, how: How) -> None:
         """End it for a fault: with a FIN behind what is still to be sent, or at once with a RST."""
+        if self._transport is None and not self.over:
+            self._unmade = how
+        self._end("proxy", how)  # first: what is read from now on is thrown away
         if self._transport is not None:
             self._close(how)
-        elif not self.over:
-            self._unmade = how
-        self._end("proxy", how)
 
     def _close(self, how: How) -> None:
         transport = self._transport
@@ -111,7 +111,11 @@ class Side(asyncio.Protocol):
         if how == "reset":
             reset(transport)
         elif not transport.is_closing():
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:  # the peer has reset it, which was not read yet
+                transport.abort()
+                return
             transport.resume_reading()
             self.keep(LINGER)
 

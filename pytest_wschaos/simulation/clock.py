@@ -91,6 +91,10 @@ class VirtualClock(_Base):
         """Have something ended before the loop is closed, if nobody did."""
         self._finishers.append(finish)
 
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """The timers that are set."""
+        return [timer for timer in self._scheduled if not timer.cancelled()]
+
     def _next_at(self) -> float | None:
         """When the next timer is due."""
         return self._scheduled[0].when() if self._scheduled else None

@@ -65,6 +65,10 @@ class QuickTurns(VirtualClock):
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """The timers that are set."""
+        return [timer for _, _, timer in self._entries if not timer.cancelled()]
+
     def _next_at(self) -> float | None:
         return self._entries[0][0] if self._entries else None
 

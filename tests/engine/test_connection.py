@@ -590,6 +590,17 @@ async def test_toxicity_0_and_1_are_certain(rig: Rig) -> None:
     assert [list(stages) for stages in rig.proxy.connections.values()] == [["latency_downstream"]] * 2
 
 
+async def test_a_cut_of_a_connection_that_was_just_reset_is_no_error(rig: Rig) -> None:
+    client, server = await rig.pair()
+    (live,) = connections(rig)
+    live.client.read(False)
+    await client.reset()
+    await asyncio.sleep(0.02)  # the RST has come, and is not read
+    rig.proxy.cut("disconnect", "fin")
+    assert await server.rest() == b""
+    await eventually(lambda: not connections(rig), "the connection is forgotten")
+
+
 # --- the upstream ---
 
 

@@ -63,7 +63,7 @@ class Invariants:
 
     def _loop(self) -> Iterator[str]:
         loop: Any = asyncio.get_running_loop()
-        timers = sum(not timer.cancelled() for timer in loop._scheduled)
+        timers = len(loop.timers())
         if timers > TIMERS * (len(self._applications) + 1):
             yield f"{timers} timers are set, for {len(self._applications)} clients"
         tasks = task_names()
