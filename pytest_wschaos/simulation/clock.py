@@ -106,8 +106,10 @@ class VirtualClock(_Base):
                 self.run_until_complete(self._finishers.pop()())
             for task in sorted(asyncio.all_tasks(self), key=hash):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with contextlib.suppress(Exception):  # it may ignore this as well
-                    task.get_coro().close()
+                coroutine = task.get_coro()
+                if coroutine is not None:
+                    with contextlib.suppress(Exception):  # it may ignore this as well
+                        coroutine.close()
         super().close()
 
     def _turn(self) -> None:
