@@ -48,6 +48,8 @@ class Wait:
     lag: float
     """The harness's own lag around the ends of the wait, in seconds."""
     cause: Cause = "backoff"
+    unheeded: bool = False
+    """Whether the application asked for it, perhaps to no effect: the count may have gone on."""
 
     @property
     def early(self) -> float:
@@ -137,6 +139,7 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
             cause = "unseen"
         if cause in ("overlap", "redirect", "final", "unseen"):
             count.unsure = True
+        unheeded = cause == "asked" and _perhaps_unheeded(client, before, after, first)
         extra = 1 if _later(before, profile) else 0
         step = count.right + extra
         yield Wait(
@@ -159,15 +162,21 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
             asked_at=asked_at,
             lag=lag,
             cause=cause,
+            unheeded=unheeded,
         )
         if cause == "asked":
-            # Asked while it connects, a client does nothing, and goes on counting. So may one that comes back
-            # though it was closed.
-            reopened = asked(client, "reconnect", before, after.attempt + STAMP_DELAY) is not None
-            until = first if before.ready is None else before.ready
-            connecting = asked(client, "reconnect", before, until) is not None
-            closed = asked(client, "close", before, after.attempt + STAMP_DELAY) is not None
-            count = _Count(unsure=connecting or (closed and not reopened))
+            count = _Count(unsure=unheeded)
+
+
+def _perhaps_unheeded(client: Client, before: Connection, after: Connection, end: float) -> bool:
+    """Whether what the application asked may have had no effect on the count of retries.
+
+    Asked while it connects, a client does nothing, and goes on counting. So may one that comes back though it was closed.
+    """
+    reopened = asked(client, "reconnect", before, after.attempt + STAMP_DELAY) is not None
+    connecting = asked(client, "reconnect", before, end if before.ready is None else before.ready) is not None
+    closed = asked(client, "close", before, after.attempt + STAMP_DELAY) is not None
+    return connecting or (closed and not reopened)
 
 
 def _stability(before: Connection, first: float, last: float, slack: float, profile: Profile) -> tuple[bool, bool]:
@@ -234,7 +243,7 @@ class Course:
     def certain(self, connection: Connection) -> bool:
         """Whether that number is beyond doubt."""
         into = self._into.get(connection.number)
-        return into is None or not into.doubtful
+        return into is None or not (into.doubtful or into.unheeded)
 
     def spent(self, connection: Connection) -> bool:
         """Whether the retries may have been used up by then, so that no attempt is due."""

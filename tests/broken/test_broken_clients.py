@@ -32,11 +32,18 @@ def play_client(name: str) -> list[Result]:
     results = play_all(client.kind)
     for _ in range(AGAIN):
         hidden = set(client.fails) - failed(results) | set(client.bends) - bent(results)
-        late = {r.scenario.name for r in results if r.late > LATE and hidden.intersection(r.scenario.provokes)}
-        if not late:
+        again = {r.scenario.name for r in results if r.late > LATE and hidden.intersection(r.scenario.provokes)}
+        again |= {r.scenario.name for r in results if hidden.intersection(undecided(r))}
+        if not again:
             break
-        results += play_all(client.kind, names=late)
+        results += play_all(client.kind, names=again)
     return results
+
+
+def undecided(result: Result) -> set[str]:
+    """The rules that a scenario provokes, and on which it could say nothing."""
+    undecided = {verdict.rule for verdict in result.verdicts if verdict.outcome is Outcome.INCONCLUSIVE}
+    return undecided.intersection(result.scenario.provokes)
 
 
 def failed(results: list[Result]) -> set[str]:

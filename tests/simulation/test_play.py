@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from planted import bugs
 
 from pytest_wschaos import Profile
 from pytest_wschaos.harness import Chaos, RuleBroken
@@ -16,7 +17,6 @@ from pytest_wschaos.simulation.paste import as_test, differences
 from pytest_wschaos.simulation.play import play, survive
 from pytest_wschaos.simulation.run import run
 from pytest_wschaos.simulation.schedule import KINDS, LASTING, Schedule, ScheduleError, Step, perform
-from tests.planted import bugs
 
 BUSY: list[Step] = [
     (0.0, "subscribe", {"topic": "a"}),
@@ -194,7 +194,7 @@ def test_the_default_profile_is_not_spelled_out() -> None:
     text = as_test([[], [(0.5, "abort", {})]], bugs.NotSubscribedAgain, Profile(), 7)
     compile(text, "pasted", "exec")
     assert "Profile" not in text
-    assert "from tests.planted.bugs import NotSubscribedAgain" in text
+    assert "from planted.bugs import NotSubscribedAgain" in text
     assert "(0.5, 'abort', {})," in text
 
 

@@ -174,7 +174,9 @@ def test_a_profile_that_is_none_is_one_clear_line(capsys: pytest.CaptureFixture[
 
 def test_ctrl_c_ends_it_with_the_summary_so_far() -> None:
     command = [*COMMAND, "--hours", "5000", "--clients", "2", "--seed", "1"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit "ignored"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     try:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("wschaos soak --hours 5000 --clients 2 --seed 1: ")
@@ -183,7 +185,7 @@ def test_ctrl_c_ends_it_with_the_summary_so_far() -> None:
         out, errors = process.communicate(timeout=LATER)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, out + errors
     assert re.match(r"soak: [\d.]+ virtual hours, 2 clients, seed 1: interrupted", out)
     assert out.splitlines()[-1].endswith("virtual hours per wall minute")
     assert "Traceback" not in errors
