@@ -171,7 +171,8 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
 def _perhaps_unheeded(client: Client, before: Connection, after: Connection, end: float) -> bool:
     """Whether what the application asked may have had no effect on the count of retries.
 
-    Asked while it connects, a client does nothing, and goes on counting. So may one that comes back though it was closed.
+    Asked while it connects, a client does nothing, and goes on counting. So may one that comes back though it was
+    closed.
     """
     reopened = asked(client, "reconnect", before, after.attempt + STAMP_DELAY) is not None
     connecting = asked(client, "reconnect", before, end if before.ready is None else before.ready) is not None
