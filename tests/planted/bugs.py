@@ -212,7 +212,7 @@ PLANTED = (
         longest_gap=4.0,
         longest=3.0,
     ),
-    Planted(TwoReconnectLoops, ("send", "reconnect", "latency", "disconnect"), "stability"),
+    Planted(TwoReconnectLoops, ("send", "reconnect", "latency", "disconnect"), ("one connection", "stability")),
     Planted(FlushedBackwards, ("send", "abort", "silent_drop"), "order", min_size=3),
     Planted(NotSubscribedAgain, ("subscribe", "restart", "new_epoch"), "subscriptions", min_size=3),
     Planted(ToldTwiceAfterAResume, ("subscribe", "publish", "abort"), "once", min_size=4),
