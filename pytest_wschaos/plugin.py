@@ -56,13 +56,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, None]:
-    """Before all others: choose the loop of tests on virtual time, and the seeds of a sweep."""
+    """Before all others: choose the clocks of a test, and the seeds of a sweep."""
     virtual_time.prepare(metafunc)
     if (count := seeds_of(metafunc.config)) and uses_chaos(metafunc.definition):
         first = seed_of(metafunc.definition)
         seeds = range(first, first + count)
         metafunc.fixturenames.append(SWEEP)
-        metafunc.parametrize(SWEEP, seeds, ids=[f"seed={seed}" for seed in seeds], indirect=True)
+        metafunc.parametrize(SWEEP, seeds, ids=[f"seed={seed}" for seed in seeds])
     yield
 
 
@@ -135,12 +135,6 @@ def _shorten(report: pytest.TestReport) -> None:
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         crash.message = crash.message.partition("\n")[0]
-
-
-@pytest.fixture
-def _wschaos_sweep(request: pytest.FixtureRequest) -> int:
-    """The seed of this run of a sweep."""
-    return int(request.param)
 
 
 @pytest.fixture

@@ -15,12 +15,15 @@ import pytest
 MARKER = """\
 wschaos(profile=None, seed=None, clock=None, time_limit=None): figures, randomness and time of a test that uses \
 pytest-wschaos. profile: a Profile, a preset's name, or a path of a .toml or .json file. seed: a whole number. \
-clock: real, virtual (simulated network) or hybrid (virtual time over real sockets). time_limit: virtual seconds."""
+clock: real, virtual (simulated network) or hybrid (virtual time over real sockets), or several, with commas between \
+them: one test each. time_limit: virtual seconds."""
 
 NAMES = ("profile", "seed", "clock", "time_limit")
 CLOCKS = ("real", "virtual", "hybrid")
 SWEEP = "_wschaos_sweep"
 """The parameter by which a test is run with one seed after the other."""
+CLOCK = "_wschaos_clock"
+"""The parameter by which a test is run on one clock after the other."""
 
 _session_seed: pytest.StashKey[int] = pytest.StashKey()
 
@@ -31,7 +34,7 @@ def add_options(parser: pytest.Parser) -> None:
     told = {
         "profile": "figures to judge by: a preset (default, rfc6455, websockets), or a .toml or .json file",
         "seed": "seed of all randomness (default: a new one each session, shown with each failure)",
-        "clock": "real (default), virtual (simulated network) or hybrid (virtual time, real sockets)",
+        "clock": "real (default), virtual (simulated network), hybrid (virtual time, real sockets), or several: real,virtual",
         "time_limit": "virtual seconds that a test may take (default: a day)",
     }
     for name, text in told.items():
@@ -89,14 +92,23 @@ def seed_of(node: pytest.Item) -> int:
 
 
 def clock_of(node: pytest.Item) -> str:
-    """The clock of a test. Option and ini value hold for tests that use a fixture of ours, the marker for its own."""
+    """The clock of a test; of one that asks for several, that of this run."""
+    callspec = getattr(node, "callspec", None)
+    if callspec is not None and CLOCK in callspec.params:
+        return str(callspec.params[CLOCK])
+    return clocks_of(node)[0]
+
+
+def clocks_of(node: pytest.Item) -> list[str]:
+    """The clocks of a test. Option and ini value hold for tests that use a fixture of ours, the marker for its own."""
     given, _ = setting(node, "clock")
     if given is None:
-        return "real"
-    if given not in CLOCKS:
-        wrong(f"wschaos clock = {given!r}: must be one of {', '.join(CLOCKS)}")
+        return ["real"]
+    clocks = [name.strip() for name in str(given).split(",")]
+    if not set(clocks) <= set(CLOCKS) or len(set(clocks)) < len(clocks):
+        wrong(f"wschaos clock = {given!r}: must be one of {', '.join(CLOCKS)}, or several with commas between them")
     marked = any(marker.kwargs.get("clock") for marker in node.iter_markers("wschaos"))
-    return str(given) if marked or uses_chaos(node) else "real"
+    return clocks if marked or uses_chaos(node) else ["real"]
 
 
 def uses_chaos(node: pytest.Item) -> bool:

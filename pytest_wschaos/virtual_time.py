@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .settings import clock_of, seed_of, time_limit_of, wrong
+from .settings import CLOCK, clock_of, clocks_of, seed_of, time_limit_of, wrong
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,13 +23,16 @@ OUR_HOOK = "wschaos-loop-factories"
 
 
 def prepare(metafunc: pytest.Metafunc) -> None:
-    """Have pytest-asyncio ask us for the loop of a test on virtual time.
+    """Make one test for each clock, and have pytest-asyncio ask us for the loop of a test on virtual time.
 
     pytest-asyncio treats all tests otherwise as soon as anybody answers this hook, so we do so only once a test
     wants it.
     """
-    config = metafunc.config
-    if _clock_if_any(metafunc.definition) == "real" or config.pluginmanager.has_plugin(OUR_HOOK):
+    config, clocks = metafunc.config, _clocks_if_any(metafunc.definition)
+    if len(clocks) > 1:
+        metafunc.fixturenames.append(CLOCK)
+        metafunc.parametrize(CLOCK, clocks)
+    if clocks == ["real"] or config.pluginmanager.has_plugin(OUR_HOOK):
         return
     if not config.pluginmanager.has_plugin("asyncio"):
         return  # tests run on loops of our own
@@ -38,12 +41,12 @@ def prepare(metafunc: pytest.Metafunc) -> None:
     config.pluginmanager.register(_LoopFactories(config), OUR_HOOK)
 
 
-def _clock_if_any(node: pytest.Item) -> str:
-    """The clock that a test asks for; one that cannot be is told when it is set up."""
+def _clocks_if_any(node: pytest.Item) -> list[str]:
+    """The clocks that a test asks for; one that cannot be is told when it is set up."""
     try:
-        return clock_of(node)
+        return clocks_of(node)
     except pytest.fail.Exception:
-        return "real"
+        return ["real"]
 
 
 class _LoopFactories:
@@ -54,16 +57,15 @@ class _LoopFactories:
             return _make_loop(config.stash[_current])
 
         # One for all: tests that share a loop must have the same.
-        self._factories: dict[str, Callable[[], Any]] = {"virtual": make, "hybrid": make}
+        self._make = make
 
     @pytest.hookimpl(wrapper=True)
     def pytest_asyncio_loop_factories(
         self, config: pytest.Config, item: pytest.Item
     ) -> Generator[None, Mapping[str, Callable[[], Any]] | None, Mapping[str, Callable[[], Any]]]:
         others = yield
-        clock = _clock_if_any(item)
-        if clock != "real":
-            return {clock: self._factories[clock]}
+        if _clocks_if_any(item) != ["real"]:
+            return {"wschaos": self._make}
         if others is not None:
             return others
         import asyncio
@@ -72,6 +74,11 @@ class _LoopFactories:
 
 
 def _make_loop(item: pytest.Item) -> Any:
+    """The loop of a test's clock."""
+    if clock_of(item) == "real":
+        import asyncio
+
+        return asyncio.new_event_loop()
     from .simulation.clock import TIME_LIMIT
     from .simulation.run import make_loop
 
@@ -113,7 +120,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a test on a virtual loop where nobody else runs coroutines."""
-    if clock_of(pyfuncitem) == "real" or _by_pytest_asyncio(pyfuncitem):
+    if clock_of(pyfuncitem) == "real":
+        return None
+    if _by_pytest_asyncio(pyfuncitem):
+        loop_of(pyfuncitem._request)  # whether it is what was asked for
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     _own_runner(pyfuncitem).run(pyfuncitem.obj(**arguments))
@@ -149,5 +159,8 @@ def loop_of(request: pytest.FixtureRequest) -> Any:
     # Asked for here, pytest-asyncio's runner is there before our fixture, and still there when ours is torn down.
     loop = request.getfixturevalue(f"_{getattr(item, '_loop_scope', 'function')}_scoped_runner").get_loop()
     if not getattr(loop, "virtual", False):
-        wrong(f"clock={clock_of(item)!r}: the test has a loop of another kind (loop_factories of its asyncio mark?)")
+        wrong(
+            f"clock={clock_of(item)!r}: the test has a loop of another kind (is there a loop_factories in its asyncio "
+            "mark? a mark of ours on a parameter? That belongs on the test, clock='real,virtual' makes one for each)"
+        )
     return loop

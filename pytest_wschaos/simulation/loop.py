@@ -305,7 +305,6 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         self.network.listen(sock, accept)
 
     def _stop_serving(self, sock: Any) -> None:
-        self.network.deafen(sock)
         sock.close()
 
     # --- what would need a thread

@@ -90,7 +90,7 @@ class Network:
         self._hosts: dict[str, str] = {"localhost": LOCAL[0]}
         self._addresses = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(1, 1 << 24))
         self._listeners: dict[Address, Listener] = {}
-        self._taken: set[Address] = set()
+        self._taken: dict[Address, SimulatedSocket] = {}
         self._links: dict[str, tuple[Link, Link]] = {}
         self._answers: list[tuple[str, int | None, Answer]] = []
         self._partitioned: list[str] = []
@@ -148,8 +148,8 @@ class Network:
                 f"error while attempting to bind on address {(ip, port)!r}: {os.strerror(errno.EADDRINUSE).lower()}",
             )
         sock = SimulatedSocket((ip, port))
-        self._taken.add((ip, port))
-        sock.on_close = lambda: self._taken.discard((ip, port))
+        self._taken[ip, port] = sock
+        sock.on_close = sock.on_shutdown = lambda: self.give_up(sock)
         return sock
 
     def _local(self, target: Address, wanted: Address | None) -> Address:
@@ -171,11 +171,13 @@ class Network:
     def listen(self, sock: SimulatedSocket, accept: Callable[[SimulatedSocket], None]) -> None:
         """Accept what comes to a socket's address."""
         self._listeners[sock.getsockname()[:2]] = accept, copy_context()
-        sock.on_shutdown = lambda: self.deafen(sock)
 
-    def deafen(self, sock: SimulatedSocket) -> None:
-        """Accept nothing more."""
-        self._listeners.pop(sock.getsockname()[:2], None)
+    def give_up(self, sock: SimulatedSocket) -> None:
+        """Accept nothing more at its address, which is free again: for a shut down listener too, by SO_REUSEADDR."""
+        address = sock.getsockname()[:2]
+        if self._taken.get(address) is sock:
+            del self._taken[address]
+            self._listeners.pop(address, None)
 
     def _listener(self, address: Address) -> Listener | None:
         for ip in (address[0], *WILDCARDS):

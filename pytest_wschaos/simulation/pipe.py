@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 CAPACITY = 1024 * 1024
 """Bytes that may be on their way and not read, unless a link says otherwise. The kernel's buffers hold some MiB."""
-LARGEST_READ = 256 * 1024
-"""Bytes that a transport reads at once, as asyncio's do."""
 FIRST_RETRANSMISSION = 0.2
 """Seconds until TCP repeats what was lost; twice as long each further time (Linux's smallest timeout)."""
 LONGEST_RETRANSMISSION = 120.0
@@ -153,15 +151,18 @@ class Pipe:
                 target.marked(item)
             else:
                 if queue and queue[0][0] <= now and not isinstance(queue[0][1], Mark):
-                    item = self._more(item, now)
+                    item = self._more(item, now, target.max_size)
+                if len(item) > target.max_size:
+                    queue.appendleft((now, item[target.max_size :]))
+                    item = item[: target.max_size]
                 target.arrived(item)
         self._arm(now)
 
-    def _more(self, first: bytes, now: float) -> bytes:
+    def _more(self, first: bytes, now: float, limit: int) -> bytes:
         """What has arrived is read at once, as far as one read goes."""
         parts, size = [first], len(first)
         queue = self.queue
-        while queue and queue[0][0] <= now and not isinstance(queue[0][1], Mark) and size < LARGEST_READ:
+        while queue and queue[0][0] <= now and not isinstance(queue[0][1], Mark) and size < limit:
             part = queue.popleft()[1]
             assert isinstance(part, bytes)
             parts.append(part)

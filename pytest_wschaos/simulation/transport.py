@@ -41,6 +41,8 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.FALLBACK
+    max_size = 256 * 1024
+    """Bytes that are read at once; asyncio's own has the same, and some lower it."""
 
     def __init__(
         self, loop: SimulatedLoop, sock: SimulatedSocket, protocol: Any, extra: dict[str, Any] | None, server: Any
@@ -65,6 +67,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         self._begun = False  # nothing is read before the protocol knows of the connection
         self._paused = False
         self._eof = False  # write_eof() was called
+        self._fin_sent = False  # its FIN is on its way, behind all that was written
         self._peer_ended = False  # a FIN has come
         self._reset = False  # a RST has come
         self._deaf = False  # the protocol was told of the FIN and goes on: nobody reads, nor hears of a RST
@@ -159,7 +162,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         if not self._buffer:
             if self._reset:
                 raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-            self._out.mark(Mark.FIN)
+            self._send_fin()
 
     def close(self) -> None:
         if self._closing:
@@ -297,9 +300,14 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
             if self._closing:
                 self._lose(None)
             elif self._eof:
-                self._out.mark(Mark.FIN)
+                self._send_fin()
 
     # --- the end
+
+    def _send_fin(self) -> None:
+        if not self._fin_sent:
+            self._fin_sent = True
+            self._out.mark(Mark.FIN)
 
     def _fatal_error(self, error: BaseException, message: str) -> None:
         """End it because of an error; one of the network is the protocol's affair alone."""
@@ -341,8 +349,8 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         if not self._reset:
             if unread or self._sock.lingers_not:
                 self._out.mark(Mark.RST)
-            elif not self._eof:
-                self._out.mark(Mark.FIN)
+            else:
+                self._send_fin()
         self._sock.close()
 
 

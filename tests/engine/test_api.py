@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,13 @@ async def wire(served: int) -> AsyncIterator[Wire]:
     opened = Wire(*await asyncio.open_connection("127.0.0.1", served))
     yield opened
     opened.writer.transport.abort()
+
+
+@asynccontextmanager
+async def taken_port() -> AsyncIterator[int]:
+    """A port on which somebody else listens."""
+    async with await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
 
 
 PROXY = {"name": "p", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}
@@ -250,8 +258,8 @@ async def test_a_new_address_moves_the_proxy(wire: Wire, rig: Rig) -> None:
 
 
 async def test_a_taken_address_leaves_the_proxy_disabled_with_it(wire: Wire, rig: Rig) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    async with taken_port() as port:
+        address = f"127.0.0.1:{port}"
         answer = await wire.ask("POST", "/proxies/client", {"listen": address})
         assert answer.error == (500, f"listen tcp {address}: bind: address already in use")
         shown = (await wire.ask("GET", "/proxies/client")).json
@@ -626,5 +634,6 @@ async def test_stopping_ends_open_connections_and_a_second_start_is_the_same(rig
 
 
 async def test_a_taken_port_is_an_error(rig: Rig) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        await Api(rig.engine).start(port=taken.getsockname()[1])
+    async with taken_port() as port:
+        with pytest.raises(OSError, match="in use"):
+            await Api(rig.engine).start(port=port)

@@ -9,7 +9,10 @@ import pytest
 
 from pytest_wschaos.engine.packets import Packets
 
-pytestmark = pytest.mark.skipif(not Packets.supported(), reason="needs CAP_NET_RAW")
+pytestmark = [
+    pytest.mark.skipif(not Packets.supported(), reason="needs CAP_NET_RAW"),
+    pytest.mark.wschaos(clock="real, hybrid"),  # the kernel is watched
+]
 
 
 class Told:

@@ -19,7 +19,8 @@ from pytest_wschaos.engine.packets import Packets
 
 from .rig import Rig, eventually, open_rig
 
-pytestmark = pytest.mark.asyncio
+# The kernel is watched: not on the simulated network.
+pytestmark = [pytest.mark.asyncio, pytest.mark.wschaos(clock="real, hybrid")]
 
 WAYS = [
     pytest.param(Packets, marks=pytest.mark.skipif(not Packets.supported(), reason="needs CAP_NET_RAW")),

@@ -113,8 +113,8 @@ async def test_no_welcome_within_the_deadline_is_a_failure() -> None:
 @pytest.mark.asyncio
 async def test_a_handshake_that_is_never_answered_is_a_failure() -> None:
     ledger = Ledger()
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        url = f"ws://127.0.0.1:{mute.getsockname()[1]}/ws"
+    async with await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0) as mute:
+        url = f"ws://127.0.0.1:{mute.sockets[0].getsockname()[1]}/ws"
         async with ReferenceClient(url, profile=FEW, on_event=ledger):
             closed = await ledger.wait("closed")
     assert closed["code"] is None

@@ -390,3 +390,44 @@ def test_a_fault_that_met_nothing_fails_the_test(project: pytest.Pytester) -> No
     project.runpytest_inprocess("-k", "seeds", "--wschaos-seed=1", "--wschaos-seeds=2").assert_outcomes(
         passed=2, deselected=4
     )
+
+
+def test_several_clocks_make_one_test_each(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        CLIENT
+        + """
+    @pytest.mark.asyncio
+    @pytest.mark.wschaos(clock="virtual, hybrid")
+    async def test_ours(wschaos):
+        await an_hour(wschaos)
+
+    @pytest.mark.asyncio
+    @pytest.mark.wschaos(clock="real,virtual")
+    async def test_without_a_fixture_of_ours(request):
+        virtual = getattr(asyncio.get_running_loop(), "virtual", False)
+        assert virtual == ("virtual" in request.node.name)
+
+    @pytest.mark.asyncio
+    async def test_other(wschaos): pass
+"""
+    )
+    result = project.runpytest_inprocess("-v")
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(["*::test_ours[[]virtual[]] PASSED*", "*::test_ours[[]hybrid[]] PASSED*"])
+    project.runpytest_inprocess("-k", "test_other", "--wschaos-clock=real,virtual").assert_outcomes(passed=2)
+    result = project.runpytest_inprocess("-k", "test_other", "--wschaos-clock=real,real")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*clock = 'real,real': must be one of real, virtual, hybrid, or several*"])
+
+
+def test_a_clock_on_a_parameter_is_refused(project: pytest.Pytester) -> None:
+    project.makepyfile("""
+    import pytest
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.wschaos(clock="virtual"))])
+    async def test_x(x): pass
+""")
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*clock='virtual': the test has a loop of another kind*clock='real,virtual'*"])
