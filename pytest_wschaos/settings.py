@@ -34,7 +34,7 @@ def add_options(parser: pytest.Parser) -> None:
     told = {
         "profile": "figures to judge by: a preset (default, rfc6455, websockets), or a .toml or .json file",
         "seed": "seed of all randomness (default: a new one each session, shown with each failure)",
-        "clock": "real (default), virtual (simulated network), hybrid (virtual time, real sockets), or several: real,virtual",
+        "clock": "real (default), virtual (simulated network), hybrid (virtual time, real sockets), or several: a,b",
         "time_limit": "virtual seconds that a test may take (default: a day)",
     }
     for name, text in told.items():

@@ -450,12 +450,8 @@ def tokens_stay_secret(story: Story, profile: Profile) -> Finding:
     if profile.auth.mode == "none":
         return unsupported(NO_AUTH)
     secrets = {e["fingerprint"] for e in story.record.events if e.get("fingerprint") is not None}
-    texts = [
-        (e, text)
-        for e in story.record.events
-        for text in (e.get("reason"), e.get("error"))
-        if isinstance(text, str) and text
-    ]
+    telling = [e for e in story.record.events if "reason" in e.detail or "error" in e.detail]
+    texts = [(e, text) for e in telling for text in (e.get("reason"), e.get("error")) if isinstance(text, str) and text]
     for event, text in texts:
         if any(fingerprint(word) in secrets for word in _words(text)):
             who = "the client" if event.place == "app" or event.way == "up" else "the server"

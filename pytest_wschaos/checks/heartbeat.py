@@ -649,6 +649,11 @@ def _idle(story: Story, connection: Connection, fault: Fault, interval: float) -
                 f"{which} was cut after {limit:.3f} s of silence, but the profile's interval of {interval:.3f} s is "
                 "no shorter: choose a longer idle timeout"
             )
+        if limit <= interval + slack + _delay(story, start, cut.at):
+            return inconclusive(
+                f"{which} was cut after {limit:.3f} s of silence, while another fault delayed what is sent every "
+                f"{interval:.3f} s: choose a longer idle timeout, or inject it alone"
+            )
         return failed(
             f"{which} was cut after {limit:.3f} s of silence, {cut.at - ready:.3f} s after ready; expected frames "
             f"every {interval:.3f} s",
@@ -660,6 +665,14 @@ def _idle(story: Story, connection: Connection, fault: Fault, interval: float) -
     return passed(
         f"{which} outlived {quiet:.3f} s without messages behind an idle timeout of {limit:.3f} s", idle_s=quiet
     )
+
+
+def _delay(story: Story, start: float, end: float) -> float:
+    """Seconds by which faults between two instants may delay the answer to a ping, at most."""
+    if during(story, start, end, "bandwidth"):
+        return float("inf")
+    latencies = (fault.event for fault in during(story, start, end, "latency"))
+    return sum(2.0 * (float(e.get("seconds", 0.0)) + float(e.get("jitter", 0.0))) for e in latencies)
 
 
 def _longest_quiet(connection: Connection, start: float, stop: float) -> float:

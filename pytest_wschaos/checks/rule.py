@@ -83,13 +83,18 @@ def select(*patterns: str) -> list[str]:
     for pattern in patterns or ("*",):
         if not isinstance(pattern, str):
             raise UnknownRule(f"{pattern!r} is no rule: name them one by one, as strings, such as 'BACKOFF-*'")
-        matching = [rule for rule in rules() if fnmatch.fnmatchcase(rule, pattern.upper())]
+        matching = _matching(pattern.upper())
         if not matching:
             area = re.split(r"[^A-Z]", pattern.upper())[0]
             near = [rule for rule in rules() if rule.startswith(area)] if area else []
             raise UnknownRule(f"no rule {pattern!r}: there are {', '.join(near or rules())}")
         chosen.update(dict.fromkeys(matching))
     return list(chosen)
+
+
+@functools.cache
+def _matching(pattern: str) -> list[str]:
+    return [rule for rule in rules() if fnmatch.fnmatchcase(rule, pattern)]
 
 
 def judge(record: Record, profile: Profile, *patterns: str) -> list[Verdict]:
@@ -118,9 +123,10 @@ def _finding(rule: Rule, story: Story, profile: Profile) -> Finding:
         dialect = story.record.dialect
         who = f"the dialect {dialect!r} does not tell" if dialect else "no dialect was given that tells"
         return unsupported(f"{who} {', '.join(missing)} (fixture wschaos_dialect)")
-    if rule.side != "server" and (hidden := [c.number for c in story.connections if c.encrypted]):
+    if rule.side != "server" and story.encrypted is not None:
         return unsupported(
-            f"connection {hidden[0]} is TLS, in which nothing can be read: put the proxy in front of a ws:// upstream"
+            f"connection {story.encrypted.number} is TLS, in which nothing can be read: "
+            "put the proxy in front of a ws:// upstream"
         )
     return rule.judge(story, profile)
 

@@ -56,7 +56,11 @@ class Connection:
 
     def first(self, *kinds: str, place: str = "client", way: str | None = None) -> Event | None:
         """The first of them."""
-        return next(iter(self.seen(*kinds, place=place, way=way)), None)
+        events = self._by_kind.get(kinds[0], []) if len(kinds) == 1 else self.seen(*kinds, place=place, way=way)
+        for event in events:
+            if event.place == place and (way is None or event.way == way):
+                return event
+        return None
 
     @cached_property
     def attempt(self) -> float:
@@ -301,22 +305,24 @@ class Story:
                     connections[key] = Connection(*key, told=len(app.get(event.client, ())))
                 connections[key].events.append(event)
         # An attempt is the first event of a connection; without one (a record that was cut) it is not judged.
-        whole = [c for c in connections.values() if c.first("attempt") is not None]
-        names = dict.fromkeys([c.client for c in whole] + list(app))
+        whole: dict[str, list[Connection]] = {}
+        for connection in connections.values():
+            if connection.first("attempt") is not None:
+                whole.setdefault(connection.client, []).append(connection)
         self.clients = [
-            Client(
-                name,
-                sorted((c for c in whole if c.client == name), key=lambda c: c.attempt),
-                app.get(name, []),
-                record,
-            )
-            for name in names
+            Client(name, sorted(whole.get(name, []), key=lambda c: c.attempt), app.get(name, []), record)
+            for name in dict.fromkeys([*whole, *app])
         ]
 
     @cached_property
     def connections(self) -> list[Connection]:
         """All connections of all clients."""
         return [connection for client in self.clients for connection in client.connections]
+
+    @cached_property
+    def encrypted(self) -> Connection | None:
+        """The first connection in which nothing can be read."""
+        return next((c for c in self.connections if c.encrypted), None)
 
     @cached_property
     def faults(self) -> list[Fault]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import ipaddress
 import itertools
 import os
@@ -121,10 +122,8 @@ class Network:
         if not host:
             return [("0.0.0.0" if passive else LOCAL[0], number)]
         host = host.decode() if isinstance(host, bytes) else host
-        try:
-            return [(str(ipaddress.ip_address(host.partition("%")[0])), number)]
-        except ValueError:
-            pass
+        if (ip := _as_ip(host)) is not None:
+            return [(ip, number)]
         if host not in self._hosts and not passive:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(self.host(host), number)]
@@ -382,6 +381,15 @@ class Network:
             entry[1].set_result(None)
             for connection in held:
                 connection.release(way)
+
+
+@functools.lru_cache(1024)
+def _as_ip(host: str) -> str | None:
+    """An IP address in its usual form, without a scope; None: it is a name."""
+    try:
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        return None
 
 
 def _port(port: Any) -> int:

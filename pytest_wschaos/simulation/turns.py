@@ -27,6 +27,9 @@ Entry = tuple[float, int, asyncio.TimerHandle]
 class QuickTurns(VirtualClock):
     """The turn of a loop to which nothing comes from outside."""
 
+    # asyncio's own, read here without a call.
+    _debug: bool
+    _closed: bool
     _timer_cancelled_count: int
     _stopping: bool
     _selector: Any
@@ -43,9 +46,9 @@ class QuickTurns(VirtualClock):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """As on any loop."""
-        if self.get_debug():
+        if self._debug:
             return super().call_soon(callback, *args, context=context)
-        if self.is_closed():
+        if self._closed:
             raise RuntimeError("Event loop is closed")
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
@@ -57,7 +60,7 @@ class QuickTurns(VirtualClock):
         """As on any loop."""
         if when is None:
             raise TypeError("when cannot be None")
-        if self.is_closed():
+        if self._closed:
             raise RuntimeError("Event loop is closed")
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self._timers += 1
@@ -78,18 +81,18 @@ class QuickTurns(VirtualClock):
             self._drop_cancelled()
         # Where no time is to pass the selector is told so, as it must not go on for ever.
         at_once = ready or self._stopping or (entries and entries[0][0] <= self._now)
-        self._process_events(self._selector.select(0 if at_once else None))
+        if news := self._selector.select(0 if at_once else None):
+            self._process_events(news)
         now = self._now
         while entries and entries[0][0] <= now:
             timer = heapq.heappop(entries)[2]
             timer._scheduled = False  # type: ignore[attr-defined]
             ready.append(timer)
-        debug = self.get_debug()
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            if debug:
+            if self._debug:
                 handle._run()
                 continue
             try:

@@ -509,6 +509,25 @@ class TestIdle:
         assert found.outcome is FAIL
         assert "cut after 60.000 s of silence" in found.seen
 
+    @pytest.mark.parametrize(
+        ("fault", "detail", "expected"),
+        [
+            ("latency", {"seconds": 15.0, "jitter": 1.0}, INCONCLUSIVE),
+            ("latency", {"seconds": 1.0, "jitter": 1.0}, FAIL),
+            ("bandwidth", {"bytes_per_second": 1.0}, INCONCLUSIVE),
+        ],
+    )
+    def test_what_a_fault_delayed_was_not_silence(
+        self, fault: str, detail: dict[str, float], expected: Outcome
+    ) -> None:
+        s = Script()
+        s.opened(0.0)
+        s.fault(1.0, "idle_timeout", seconds=60)
+        s.fault(20.0, fault, **detail)
+        s.event(60.0, "cut", "proxy", conn=1, fault="idle_timeout", how="fin")
+        s.end(60.0)
+        assert verdict("HEARTBEAT-06", s.record(100)).outcome is expected
+
     def test_a_timeout_shorter_than_the_interval_proves_nothing(self) -> None:
         s = Script()
         s.opened(0.0)

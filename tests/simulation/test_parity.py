@@ -8,6 +8,7 @@ into a connection that nobody reads, is not compared. What differs on purpose is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import io
@@ -521,6 +522,31 @@ async def an_abort_drops_what_is_buffered() -> object:
 
 
 @same
+async def an_abort_drops_what_is_buffered_but_not_the_end() -> object:
+    async with joined() as (client, server):
+        server.transport.pause_reading()
+        await client.fill()
+        client.transport.write_eof()
+        client.transport.abort()
+        await client.saw("lost")
+        server.transport.resume_reading()
+        await server.saw("lost")
+        return notes(client), server.notes[-2:]
+
+
+@same
+async def no_read_is_larger_than_max_size() -> object:
+    async with joined() as (client, server):
+        sizes: list[int] = []
+        server.when_data = lambda data: sizes.append(len(data))
+        server.transport.max_size = 1000
+        client.transport.write(bytes(10_000))
+        client.transport.close()
+        await server.saw("lost")
+        return max(sizes), sum(sizes)
+
+
+@same
 async def reading_is_paused_and_resumed() -> object:
     async with joined() as (client, server):
         server.transport.pause_reading()
@@ -691,6 +717,23 @@ async def a_server_that_is_closed_keeps_its_connections() -> object:
     await accepted[0].saw("lost")
     await outcome(listener.wait_closed())
     return refused, listener.is_serving(), listener.sockets, notes(client, *accepted)
+
+
+@same
+async def the_address_of_a_listener_that_was_shut_down_is_free() -> object:
+    loop = asyncio.get_running_loop()
+    old = await loop.create_server(Side, "127.0.0.1", 0)
+    address = old.sockets[0].getsockname()
+    taken = await outcome(loop.create_server(Side, *address))
+    with contextlib.suppress(NotImplementedError):
+        loop.remove_reader(old.sockets[0].fileno())
+    old.sockets[0].shutdown(socket.SHUT_RDWR)
+    async with await loop.create_server(Side, *address):
+        old.close()
+        _, client = await loop.create_connection(Side, *address)
+        client.transport.close()
+        await client.saw("lost")
+        return taken, notes(client)
 
 
 @same
