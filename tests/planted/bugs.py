@@ -7,9 +7,10 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from broken.auth import StaleToken
+
 from pytest_wschaos import Profile, ReferenceClient
 from pytest_wschaos.reference.close_policy import End
-from pytest_wschaos.reference.credentials import TokenSource, fetch
 from pytest_wschaos.reference.inbox import Delivery, Inbox
 from pytest_wschaos.reference.link import Link
 from pytest_wschaos.reference.outbox import Outbox, Outgoing, Settled
@@ -176,20 +177,7 @@ class GivesUpAndForgets(ReferenceClient):
 
 
 # --- 10
-
-
-class OldTokenAfterARefresh(ReferenceClient):
-    """The token of the first connection is kept for all."""
-
-    def __init__(self, url: str, *, token: TokenSource, **options: Any) -> None:
-        kept: list[str] = []
-
-        async def first() -> str:
-            if not kept:
-                kept.append(await fetch(token) or "")
-            return kept[0]
-
-        super().__init__(url, token=first, **options)
+# StaleToken, which keeps the token of its first connection for all, is one of the broken clients.
 
 
 BRISK = Profile().with_(
@@ -223,5 +211,5 @@ PLANTED = (
         rules=("BACKOFF-03",),
     ),
     Planted(GivesUpAndForgets, ("send", "disconnect", "refuse"), "settled", SOON_TIRED),
-    Planted(OldTokenAfterARefresh, ("send", "latency", "disconnect", "rotate_token"), "liveness"),
+    Planted(StaleToken, ("send", "latency", "disconnect", "rotate_token"), "liveness"),
 )
