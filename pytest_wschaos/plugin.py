@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +15,14 @@ from . import virtual_time
 from .settings import (
     MARKER,
     SWEEP,
+    Given,
     add_options,
     asked,
+    check,
     repeat_command,
     seed_of,
     seeds_of,
+    session_seed,
     setting,
     sweep_of,
     uses_chaos,
@@ -50,8 +52,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker."""
+    """The marker, and what cannot be among options and ini values."""
     config.addinivalue_line("markers", MARKER)
+    check(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """All workers of pytest-xdist have one seed: they must collect the same tests in a sweep."""
+    node.workerinput["wschaos_seed"] = session_seed(node.config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -145,24 +154,26 @@ def wschaos_profile(request: pytest.FixtureRequest) -> Profile:
     fixture has them all.
     """
     request.node.stash[_asked_for] = True
-    return _load(*setting(request.node, "profile"))
+    return _load(setting(request.node, "profile"))
 
 
-def _load(given: Any, folder: Path) -> Profile:
+def _load(given: Given | None) -> Profile:
     from .harness import load_profile
     from .profile import ProfileError
 
+    if given is None:
+        return load_profile(None)
     try:
-        return load_profile(given, folder)
+        return load_profile(given.value, given.folder)
     except ProfileError as error:
-        wrong(f"wschaos profile: {error}")
+        wrong(f"{given.source}: {error}")
 
 
 def _figures(request: pytest.FixtureRequest, fixture: Profile) -> Profile:
     """What the fixture says; where a conftest's does not look at marker and option, these."""
-    given, folder = asked(request.node, "profile")
+    given = asked(request.node, "profile")
     ignored = given is not None and _asked_for not in request.node.stash
-    return _load(given if ignored else fixture, folder)
+    return _load(given if ignored else Given(fixture, "fixture wschaos_profile", request.node.path.parent))
 
 
 @pytest.fixture

@@ -375,7 +375,8 @@ class Profile:
             text = path.read_text(encoding="utf-8")
             figures = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         except (OSError, ValueError) as error:
-            raise ProfileError(f"{path}: not a readable profile: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise ProfileError(f"{path}: not a readable profile: {reason}") from error
         if not isinstance(figures, dict):
             raise ProfileError(f"{path}: a profile is a table of areas, not {type(figures).__name__}")
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
@@ -53,8 +53,18 @@ def wrong(message: str) -> NoReturn:
     raise pytest.fail.Exception(message, pytrace=False) from None
 
 
-def asked(node: pytest.Item, name: str) -> tuple[Any, Path]:
-    """A setting by marker, else option (None where neither gives it), and the folder of who gave it."""
+class Given(NamedTuple):
+    """A setting that somebody gave."""
+
+    value: Any
+    source: str
+    """Who gave it, as the user wrote it."""
+    folder: Path
+    """What the path of a file counts from."""
+
+
+def asked(node: pytest.Item, name: str) -> Given | None:
+    """A setting by marker, else option; None where neither gives it."""
     for marker in node.iter_markers("wschaos"):
         unknown = set(marker.kwargs) - set(NAMES)
         if marker.args or unknown:
@@ -62,17 +72,51 @@ def asked(node: pytest.Item, name: str) -> tuple[Any, Path]:
             known = ", ".join(f"{known}=" for known in NAMES)
             wrong(f"{node.nodeid}: marker wschaos does not take {what}: only {known}")
         if marker.kwargs.get(name) is not None:
-            return marker.kwargs[name], node.path.parent
-    return node.config.getoption(f"wschaos_{name}") or None, node.config.invocation_params.dir
+            return Given(marker.kwargs[name], f"marker wschaos({name})", node.path.parent)
+    return _by_option(node.config, name)
 
 
-def setting(node: pytest.Item, name: str) -> tuple[Any, Path]:
-    """A setting by marker, else option, else ini value (None where nobody gave it), and the folder of who gave it."""
-    config = node.config
-    given, folder = asked(node, name)
-    if given is not None:
-        return given, folder
-    return config.getini(f"wschaos_{name}") or None, config.inipath.parent if config.inipath else config.rootpath
+def setting(node: pytest.Item, name: str) -> Given | None:
+    """A setting by marker, else option, else ini value; None where nobody gave it."""
+    return asked(node, name) or _by_ini(node.config, name)
+
+
+def _by_option(config: pytest.Config, name: str) -> Given | None:
+    value = config.getoption(f"wschaos_{name}")
+    if value is None:
+        return None
+    return Given(value, f"--wschaos-{name.replace('_', '-')}", config.invocation_params.dir)
+
+
+def _by_ini(config: pytest.Config, name: str) -> Given | None:
+    value = config.getini(f"wschaos_{name}")
+    if not value:
+        return None
+    return Given(value, f"ini value wschaos_{name}", config.inipath.parent if config.inipath else config.rootpath)
+
+
+def check(config: pytest.Config) -> None:
+    """Refuse options and ini values that cannot be, before any test.
+
+    Raises:
+        pytest.UsageError: one line for the first that is wrong.
+    """
+    try:
+        seeds_of(config)
+        for name, read in (("seed", _seed), ("clock", _clocks), ("time_limit", _time_limit)):
+            for given in (_by_option(config, name), _by_ini(config, name)):
+                if given is not None:
+                    read(given)
+    except pytest.fail.Exception as error:
+        raise pytest.UsageError(error.msg) from None
+
+
+def session_seed(config: pytest.Config) -> int:
+    """The seed of tests for which nobody asked for one; the same in all workers of pytest-xdist."""
+    if _session_seed not in config.stash:
+        drawn = int.from_bytes(os.urandom(4), "big")
+        config.stash[_session_seed] = getattr(config, "workerinput", {}).get("wschaos_seed", drawn)
+    return config.stash[_session_seed]
 
 
 def seed_of(node: pytest.Item) -> int:
@@ -80,15 +124,17 @@ def seed_of(node: pytest.Item) -> int:
     callspec = getattr(node, "callspec", None)
     if callspec is not None and SWEEP in callspec.params:
         return int(callspec.params[SWEEP])
-    given, _ = setting(node, "seed")
-    if given is None:
-        return node.config.stash.setdefault(_session_seed, int.from_bytes(os.urandom(4), "big"))
+    given = setting(node, "seed")
+    return session_seed(node.config) if given is None else _seed(given)
+
+
+def _seed(given: Given) -> int:
     try:
-        if isinstance(given, int | str) and not isinstance(given, bool):
-            return int(given)
+        if isinstance(given.value, int | str) and not isinstance(given.value, bool):
+            return int(given.value)
     except ValueError:
         pass
-    wrong(f"wschaos seed = {given!r}: must be a whole number")
+    wrong(f"{given.source} = {given.value!r}: must be a whole number")
 
 
 def clock_of(node: pytest.Item) -> str:
@@ -101,14 +147,21 @@ def clock_of(node: pytest.Item) -> str:
 
 def clocks_of(node: pytest.Item) -> list[str]:
     """The clocks of a test. Option and ini value hold for tests that use a fixture of ours, the marker for its own."""
-    given, _ = setting(node, "clock")
+    given = setting(node, "clock")
     if given is None:
         return ["real"]
-    clocks = [name.strip() for name in str(given).split(",")]
-    if not set(clocks) <= set(CLOCKS) or len(set(clocks)) < len(clocks):
-        wrong(f"wschaos clock = {given!r}: must be one of {', '.join(CLOCKS)}, or several with commas between them")
+    clocks = _clocks(given)
     marked = any(marker.kwargs.get("clock") for marker in node.iter_markers("wschaos"))
     return clocks if marked or uses_chaos(node) else ["real"]
+
+
+def _clocks(given: Given) -> list[str]:
+    clocks = [name.strip() for name in str(given.value).split(",")]
+    if not set(clocks) <= set(CLOCKS):
+        wrong(f"{given.source} = {given.value!r}: must be {', '.join(CLOCKS)}, or several with commas: 'real, virtual'")
+    if len(set(clocks)) < len(clocks):
+        wrong(f"{given.source} = {given.value!r}: names a clock twice")
+    return clocks
 
 
 def uses_chaos(node: pytest.Item) -> bool:
@@ -120,16 +173,18 @@ def uses_chaos(node: pytest.Item) -> bool:
 
 def time_limit_of(node: pytest.Item) -> float | None:
     """Virtual seconds that a test may take; None: the default."""
-    given, _ = setting(node, "time_limit")
-    if given is None:
-        return None
+    given = setting(node, "time_limit")
+    return None if given is None else _time_limit(given)
+
+
+def _time_limit(given: Given) -> float:
     try:
-        limit = float(given)
-        if limit > 0 and not isinstance(given, bool):
+        limit = float(given.value)
+        if limit > 0 and not isinstance(given.value, bool):
             return limit
     except (TypeError, ValueError):
         pass
-    wrong(f"wschaos time_limit = {given!r}: must be a number of virtual seconds above 0")
+    wrong(f"{given.source} = {given.value!r}: must be a number of virtual seconds above 0")
 
 
 def seeds_of(config: pytest.Config) -> int:

@@ -304,21 +304,20 @@ def errors(result: pytest.RunResult) -> list[str]:
 
 
 NO_PRESET = (
-    "wschaos profile: no preset named 'nope': there are default, rfc6455, websockets (a file ends in .toml or .json)"
+    "{}: no preset named 'nope': there are default, rfc6455, websockets (a file ends in .toml or .json)"
 )
 
 
 def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> None:
     wrong = {
-        "seed='x'": "wschaos seed = 'x': must be a whole number",
-        "seed=1.5": "wschaos seed = 1.5: must be a whole number",
-        "seed=True": "wschaos seed = True: must be a whole number",
-        "profile='nope'": NO_PRESET,
-        "profile=3": "wschaos profile: profile = 3: must be a Profile, a preset's name, or a .toml or .json file",
-        "profile='bad.toml'": "wschaos profile: {}/bad.toml: backoff.factor = 0.5: must be 1 or more "
+        "seed='x'": "marker wschaos(seed) = 'x': must be a whole number",
+        "seed=1.5": "marker wschaos(seed) = 1.5: must be a whole number",
+        "seed=True": "marker wschaos(seed) = True: must be a whole number",
+        "profile='nope'": NO_PRESET.format("marker wschaos(profile)"),
+        "profile=3": "marker wschaos(profile): profile = 3: must be a Profile, a preset's name, or a .toml or .json file",
+        "profile='bad.toml'": "marker wschaos(profile): {}/bad.toml: backoff.factor = 0.5: must be 1 or more "
         "(delays must not shrink)",
-        "profile='none.json'": "wschaos profile: {0}/none.json: not a readable profile: "
-        "[Errno 2] No such file or directory: '{0}/none.json'",
+        "profile='none.json'": "marker wschaos(profile): {}/none.json: not a readable profile: No such file or directory",
         "sed=1": "test_bad.py::test_7: marker wschaos does not take sed: only profile=, seed=, clock=, time_limit=",
         "1": "test_bad.py::test_8: marker wschaos does not take an argument without a name: only "
         "profile=, seed=, clock=, time_limit=",
@@ -334,16 +333,32 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--wschaos-seed=abc"], "wschaos seed = 'abc': must be a whole number"),
-        (["-o", "wschaos_seed=abc"], "wschaos seed = 'abc': must be a whole number"),
-        (["--wschaos-profile=nope"], NO_PRESET),
+        (["--wschaos-seed=abc"], "--wschaos-seed = 'abc': must be a whole number"),
+        (["--wschaos-seed="], "--wschaos-seed = '': must be a whole number"),
+        (["-o", "wschaos_seed=abc"], "ini value wschaos_seed = 'abc': must be a whole number"),
+        (["--wschaos-seeds=0"], "--wschaos-seeds = 0: must be a whole number, 1 or more"),
+        (
+            ["--wschaos-clock=fast"],
+            "--wschaos-clock = 'fast': must be real, virtual, hybrid, or several with commas: 'real, virtual'",
+        ),
+        (["--wschaos-clock=real,real"], "--wschaos-clock = 'real,real': names a clock twice"),
+        (["--wschaos-time-limit=0"], "--wschaos-time-limit = '0': must be a number of virtual seconds above 0"),
     ],
 )
-def test_an_option_that_cannot_be_is_one_clear_line(project: pytest.Pytester, options: list[str], message: str) -> None:
-    project.makepyfile("def test_it(wschaos): pass\n")
-    result = project.runpytest_inprocess(*options)
-    result.assert_outcomes(errors=1)
-    assert errors(result) == [message]
+def test_an_option_that_cannot_be_is_told_before_any_test(
+    project: pytest.Pytester, options: list[str], message: str
+) -> None:
+    project.makepyfile("def test_it(): pass\n")
+    result = project.runpytest_subprocess(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line] == [f"ERROR: {message}"]
+
+
+def test_a_profile_that_cannot_be_is_told_by_the_tests_that_use_it(project: pytest.Pytester) -> None:
+    project.makepyfile("def test_it(wschaos): pass\ndef test_other(): pass\n")
+    result = project.runpytest_inprocess("--wschaos-profile=nope")
+    result.assert_outcomes(errors=1, passed=1)
+    assert errors(result) == [NO_PRESET.format("--wschaos-profile")]
 
 
 # --- what a failure says ---

@@ -250,8 +250,8 @@ def test_what_cannot_run_says_so_and_names_the_clock_that_can(project: pytest.Py
     for told in (
         "a plain def blocks, which takes real time: make it an async def, or use clock='real'",
         "an async def with @given runs all its examples on one loop",
-        "wschaos clock = 'fast': must be one of real, virtual, hybrid",
-        "wschaos time_limit = 'long': must be a number of virtual seconds above 0",
+        "marker wschaos(clock) = 'fast': must be real, virtual, hybrid",
+        "marker wschaos(time_limit) = 'long': must be a number of virtual seconds above 0",
         "a blocking call on virtual time would wait for itself: await wait_for() instead",
         "subprocess_exec() starts another process",
     ):
@@ -319,9 +319,19 @@ def test_a_sweep_runs_each_chaos_test_with_several_seeds(project: pytest.Pyteste
     again = re.findall(r"again: (.*)", result.stdout.str())
     assert len(again) == 2
     assert all(command.endswith("--wschaos-seed=8") and "seed=8]" not in command for command in again)
-    for wrong in ("0", "x"):
-        refused = project.runpytest_inprocess(f"--wschaos-seeds={wrong}")
-        assert f"--wschaos-seeds = {wrong}: must be a whole number, 1 or more" in refused.stdout.str()
+
+
+def test_a_sweep_on_several_workers_has_one_first_seed(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.asyncio
+        @pytest.mark.wschaos(clock="virtual")
+        async def test_it(wschaos): pass
+        """
+    )
+    project.runpytest_subprocess("-n", "2", "--wschaos-seeds=3").assert_outcomes(passed=3)
 
 
 def test_what_differs_between_two_runs_is_named(project: pytest.Pytester) -> None:
@@ -415,9 +425,6 @@ def test_several_clocks_make_one_test_each(project: pytest.Pytester) -> None:
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(["*::test_ours[[]virtual[]] PASSED*", "*::test_ours[[]hybrid[]] PASSED*"])
     project.runpytest_inprocess("-k", "test_other", "--wschaos-clock=real,virtual").assert_outcomes(passed=2)
-    result = project.runpytest_inprocess("-k", "test_other", "--wschaos-clock=real,real")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*clock = 'real,real': must be one of real, virtual, hybrid, or several*"])
 
 
 def test_a_clock_on_a_parameter_is_refused(project: pytest.Pytester) -> None:
