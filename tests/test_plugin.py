@@ -303,9 +303,7 @@ def errors(result: pytest.RunResult) -> list[str]:
     return [re.sub(r"\n=+ $", "", part).strip() for part in parts]
 
 
-NO_PRESET = (
-    "{}: no preset named 'nope': there are default, rfc6455, websockets (a file ends in .toml or .json)"
-)
+NO_PRESET = "{}: no preset named 'nope': there are default, rfc6455, websockets (a file ends in .toml or .json)"
 
 
 def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> None:
@@ -314,10 +312,12 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
         "seed=1.5": "marker wschaos(seed) = 1.5: must be a whole number",
         "seed=True": "marker wschaos(seed) = True: must be a whole number",
         "profile='nope'": NO_PRESET.format("marker wschaos(profile)"),
-        "profile=3": "marker wschaos(profile): profile = 3: must be a Profile, a preset's name, or a .toml or .json file",
+        "profile=3": "marker wschaos(profile): profile = 3: must be a Profile, a preset's name, or a .toml or .json "
+        "file",
         "profile='bad.toml'": "marker wschaos(profile): {}/bad.toml: backoff.factor = 0.5: must be 1 or more "
         "(delays must not shrink)",
-        "profile='none.json'": "marker wschaos(profile): {}/none.json: not a readable profile: No such file or directory",
+        "profile='none.json'": "marker wschaos(profile): {}/none.json: not a readable profile: No such file or "
+        "directory",
         "sed=1": "test_bad.py::test_7: marker wschaos does not take sed: only profile=, seed=, clock=, time_limit=",
         "1": "test_bad.py::test_8: marker wschaos does not take an argument without a name: only "
         "profile=, seed=, clock=, time_limit=",
