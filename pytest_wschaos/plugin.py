@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import virtual_time
+from . import bites, virtual_time
 from .settings import (
     MARKER,
     SWEEP,
@@ -24,13 +25,12 @@ from .settings import (
     seeds_of,
     session_seed,
     setting,
-    sweep_of,
     uses_chaos,
     wrong,
 )
-from .virtual_time import pytest_pyfunc_call, pytest_runtest_setup, pytest_runtest_teardown
+from .virtual_time import pytest_pyfunc_call, pytest_runtest_teardown
 
-__all__ = ["pytest_pyfunc_call", "pytest_runtest_setup", "pytest_runtest_teardown"]
+__all__ = ["pytest_pyfunc_call", "pytest_runtest_teardown"]
 
 if TYPE_CHECKING:
     from toxiproxy import Toxiproxy
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 _asked_for: pytest.StashKey[bool] = pytest.StashKey()
 _chaos: pytest.StashKey[list[ChaosProxy]] = pytest.StashKey()
-_sweeps: pytest.StashKey[dict[str, list[Any]]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """The marker, and what cannot be among options and ini values."""
     config.addinivalue_line("markers", MARKER)
     check(config)
+    if seeds_of(config) > 1:
+        config.pluginmanager.register(bites.Sweeps(), "wschaos-sweeps")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -85,6 +86,16 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return run_twice(item, nextitem, lambda item: item.stash.setdefault(_chaos, [])) or None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Each run of a test begins anew, that of a rerun too."""
+    if _chaos in item.stash:
+        del item.stash[_chaos]
+    if _asked_for in item.stash:
+        del item.stash[_asked_for]
+    virtual_time.set_up(item)
+
+
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     node = request.node
     return {"seed": seed_of(node), "repeat": repeat_command(node), "loop": virtual_time.loop_of(request)}
@@ -101,10 +112,10 @@ def pytest_runtest_makereport(
     """Show what happened with any failure of a test that had chaos, unless its message shows it already."""
     report = yield
     if call.excinfo is not None and getattr(call.excinfo.value, "wschaos_says_it_all", False):
-        report.longrepr = f"{call.excinfo.typename}: {call.excinfo.value}"
+        report.longrepr = f"{call.excinfo.typename}: {call.excinfo.value}" + _place(call.excinfo)
     chaos = item.stash.get(_chaos, [])
     if report.when == "call" and report.passed:
-        _require_bites(item, chaos, report)
+        bites.require(item, chaos, report)
     if not (chaos and report.failed):
         return report
     if "what happened:" in report.longreprtext:
@@ -117,26 +128,12 @@ def pytest_runtest_makereport(
     return report
 
 
-def _require_bites(item: pytest.Item, chaos: list[ChaosProxy], report: pytest.TestReport) -> None:
-    """Fail a test of which a fault met nothing; in a sweep, where it met nothing with any seed."""
-    if not any(len(one.timeline) for one in chaos):
-        return
-    from .checks.bite import toothless
-
-    missed = {(number, fault.id): str(fault) for number, one in enumerate(chaos) for fault in toothless(one.freeze())}
-    if (count := seeds_of(item.config)) > 1:
-        sweep = item.config.stash.setdefault(_sweeps, {}).setdefault(sweep_of(item), [])
-        sweep.append(missed.keys())
-        if len(sweep) < count:
-            return
-        missed = {fault: missed[fault] for fault in set.intersection(*map(set, sweep)) if fault in missed}
-    if missed:
-        told = "\n".join(f"  {fault}" for _, fault in sorted(missed.items()))
-        report.outcome = "failed"
-        report.longrepr = (
-            f"the fault did not bite: nothing met it, so the test shows nothing\n{told}\n"
-            "(must_bite=False where that is the point)"
-        )
+def _place(caught: pytest.ExceptionInfo[BaseException]) -> str:
+    """Where the user's own code, or a library of theirs, was last on the way to an error of virtual time."""
+    for entry in reversed(caught.traceback):
+        if not {"pytest_wschaos", "asyncio", "pytest_asyncio", "_pytest", "pluggy"} & set(Path(entry.path).parts):
+            return f"\nat {entry.path}:{entry.lineno + 1}"
+    return ""
 
 
 def _shorten(report: pytest.TestReport) -> None:

@@ -146,13 +146,9 @@ def clock_of(node: pytest.Item) -> str:
 
 
 def clocks_of(node: pytest.Item) -> list[str]:
-    """The clocks of a test. Option and ini value hold for tests that use a fixture of ours, the marker for its own."""
+    """The clocks of a test. Option and ini value hold for tests that use a fixture of ours, or have the marker."""
     given = setting(node, "clock")
-    if given is None:
-        return ["real"]
-    clocks = _clocks(given)
-    marked = any(marker.kwargs.get("clock") for marker in node.iter_markers("wschaos"))
-    return clocks if marked or uses_chaos(node) else ["real"]
+    return _clocks(given) if given is not None and uses_chaos(node) else ["real"]
 
 
 def _clocks(given: Given) -> list[str]:
@@ -199,13 +195,22 @@ def seeds_of(config: pytest.Config) -> int:
 
 def repeat_command(node: pytest.Item) -> str:
     """The command that runs one test again as it was."""
-    words = ["pytest", sweep_of(node), f"--wschaos-seed={seed_of(node)}"]
-    given = ((name, node.config.getoption(f"wschaos_{name}")) for name in ("profile", "clock", "time_limit"))
+    config, seeds = node.config, seeds_of(node.config)
+    by_marker = any(marker.kwargs.get("seed") is not None for marker in node.iter_markers("wschaos"))
+    if seeds and by_marker:  # which goes before the option: only the sweep comes to this seed
+        words = ["pytest", node.nodeid, f"--wschaos-seeds={seeds}"]
+    else:
+        words = ["pytest", sweep_of(node), f"--wschaos-seed={seed_of(node)}"]
+    given = ((name, config.getoption(f"wschaos_{name}")) for name in ("profile", "clock", "time_limit"))
     words += [f"--wschaos-{name.replace('_', '-')}={value}" for name, value in given if value]
     return shlex.join(words)
 
 
 def sweep_of(node: pytest.Item) -> str:
     """The id of a test, without the seed of a sweep."""
-    id, seed = node.nodeid, seed_of(node)
-    return id.replace(f"-seed={seed}]", "]").replace(f"[seed={seed}]", "").replace(f"[seed={seed}-", "[")
+    callspec = getattr(node, "callspec", None)
+    if callspec is None or SWEEP not in callspec.params:
+        return node.nodeid
+    name, _, ids = node.nodeid.partition("[")
+    kept = [part for part in ids.removesuffix("]").split("-") if part != f"seed={seed_of(node)}"]
+    return f"{name}[{'-'.join(kept)}]" if kept else name

@@ -53,8 +53,13 @@ class _LoopFactories:
     """Answers pytest-asyncio, for our own tests only."""
 
     def __init__(self, config: pytest.Config) -> None:
+        self._real: Callable[[], Any] | None = None
+
         def make() -> Any:
-            return _make_loop(config.stash[_current])
+            import asyncio
+
+            item = config.stash[_current]
+            return (self._real or asyncio.new_event_loop)() if clock_of(item) == "real" else _make_loop(item)
 
         # One for all: tests that share a loop must have the same.
         self._make = make
@@ -65,6 +70,7 @@ class _LoopFactories:
     ) -> Generator[None, Mapping[str, Callable[[], Any]] | None, Mapping[str, Callable[[], Any]]]:
         others = yield
         if _clocks_if_any(item) != ["real"]:
+            self._real = next(iter(others.values())) if others else None
             return {"wschaos": self._make}
         if others is not None:
             return others
@@ -74,11 +80,6 @@ class _LoopFactories:
 
 
 def _make_loop(item: pytest.Item) -> Any:
-    """The loop of a test's clock."""
-    if clock_of(item) == "real":
-        import asyncio
-
-        return asyncio.new_event_loop()
     from .simulation.clock import TIME_LIMIT
     from .simulation.run import make_loop
 
@@ -94,8 +95,7 @@ def _by_pytest_asyncio(item: pytest.Item) -> bool:
     return item.config.pluginmanager.has_plugin("asyncio") and item.get_closest_marker("asyncio") is not None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+def set_up(item: pytest.Item) -> None:
     """Say at once what cannot run on virtual time."""
     item.config.stash[_current] = item
     clock = clock_of(item)
@@ -108,22 +108,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             f"clock={clock!r}: an async def with @given runs all its examples on one loop, each beside what is left of "
             "the others: write a plain def, and in it run(main) (from pytest_wschaos.simulation.run import run)"
         )
+    if type(item).__name__ == "TestCaseFunction":
+        wrong(f"clock={clock!r}: unittest makes its own loops: write the test as a function or a plain class")
     if not _is_coroutine(item):
         wrong(f"clock={clock!r}: a plain def blocks, which takes real time: make it an async def, or use clock='real'")
     if not _by_pytest_asyncio(item) and item.get_closest_marker("anyio") is not None:
         wrong(
-            f"clock={clock!r}: anyio makes its own loops: leave out the mark, or give its fixture anyio_backend "
-            "('asyncio', {'loop_factory': pytest_wschaos.simulation.run.make_loop})"
+            f"clock={clock!r}: anyio makes its own loops: mark the test asyncio, or leave out the mark; without our "
+            "fixtures, anyio_backend may be ('asyncio', {'loop_factory': pytest_wschaos.simulation.run.make_loop})"
         )
+    if not _by_pytest_asyncio(item) and item.config.pluginmanager.has_plugin("asyncio") and _async_fixtures(item):
+        wrong(
+            f"clock={clock!r}: its fixture {_async_fixtures(item)[0]!r} is asynchronous, and pytest-asyncio would run "
+            "it on another loop: mark the test @pytest.mark.asyncio"
+        )
+
+
+def _async_fixtures(item: Any) -> list[str]:
+    asynchronous = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    known = item._fixtureinfo.name2fixturedefs.items()
+    return [name for name, defs in known if any(kind(defs[-1].func) for kind in asynchronous)]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a test on a virtual loop where nobody else runs coroutines."""
-    if clock_of(pyfuncitem) == "real":
+    if clocks_of(pyfuncitem) == ["real"]:
         return None
     if _by_pytest_asyncio(pyfuncitem):
-        loop_of(pyfuncitem._request)  # whether it is what was asked for
+        _pytest_asyncios_loop(pyfuncitem._request)  # whether it is what was asked for
+        return None
+    if clock_of(pyfuncitem) == "real":
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     _own_runner(pyfuncitem).run(pyfuncitem.obj(**arguments))
@@ -156,11 +171,24 @@ def loop_of(request: pytest.FixtureRequest) -> Any:
         return None
     if not _by_pytest_asyncio(item):
         return _own_runner(item).get_loop()
-    # Asked for here, pytest-asyncio's runner is there before our fixture, and still there when ours is torn down.
-    loop = request.getfixturevalue(f"_{getattr(item, '_loop_scope', 'function')}_scoped_runner").get_loop()
-    if not getattr(loop, "virtual", False):
+    return _pytest_asyncios_loop(request)
+
+
+def _pytest_asyncios_loop(request: pytest.FixtureRequest) -> Any:
+    item = request.node
+    scope = getattr(item, "_loop_scope", "function")
+    # Asked for here, its runner is there before our fixture, and still there when ours is torn down.
+    loop = request.getfixturevalue(f"_{scope}_scoped_runner").get_loop()
+    clock, seed = clock_of(item), seed_of(item)
+    other = getattr(loop, "clock_name", "real"), getattr(loop, "seed", seed)
+    if other == (clock, seed):
+        return loop
+    if scope != "function":
         wrong(
-            f"clock={clock_of(item)!r}: the test has a loop of another kind (is there a loop_factories in its asyncio "
-            "mark? a mark of ours on a parameter? That belongs on the test, clock='real,virtual' makes one for each)"
+            f"clock={clock!r}, seed={seed}: it shares a loop with a test of clock={other[0]!r}, seed={other[1]}: "
+            "leave out loop_scope (a loop of its own for each test), or give all of them the same"
         )
-    return loop
+    return wrong(
+        f"clock={clock!r}: the test has a loop of another kind (is there a loop_factories in its asyncio "
+        "mark? a mark of ours on a parameter? That belongs on the test, clock='real,virtual' makes one for each)"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 
@@ -438,3 +439,213 @@ def test_a_clock_on_a_parameter_is_refused(project: pytest.Pytester) -> None:
     result = project.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*clock='virtual': the test has a loop of another kind*clock='real,virtual'*"])
+
+
+def test_a_loop_is_shared_by_tests_of_one_clock_and_seed_only(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        @pytest.mark.asyncio(loop_scope="module")
+        @pytest.mark.wschaos(clock="virtual,real")
+        async def test_clocks(): pass
+
+        @pytest.mark.asyncio(loop_scope="module")
+        @pytest.mark.wschaos(clock="virtual", seed=5)
+        async def test_seed(wschaos): pass
+        """
+    )
+    result = project.runpytest_inprocess("--wschaos-seed=1")
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*clock='real', seed=1: it shares a loop with a test of clock='virtual', seed=1: leave out loop_scope*"]
+    )
+    result.stdout.fnmatch_lines(["*clock='virtual', seed=5: it shares a loop with a test of clock='virtual', seed=1*"])
+
+
+def test_on_the_real_clock_of_several_the_loop_is_that_of_others(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        import asyncio
+
+        class Mine(asyncio.SelectorEventLoop):
+            pass
+
+        def pytest_asyncio_loop_factories(config, item):
+            return {"mine": Mine}
+        """
+    )
+    project.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        @pytest.mark.asyncio
+        @pytest.mark.wschaos(clock="virtual, real")
+        async def test_it(request):
+            mine = type(asyncio.get_running_loop()).__name__ == "Mine"
+            assert mine == request.node.name.endswith("[real]")
+        """
+    )
+    project.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_what_else_would_run_on_another_loop_is_refused(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import asyncio
+        import unittest
+        import pytest
+        import pytest_asyncio
+
+        @pytest_asyncio.fixture
+        async def other(): yield
+
+        @pytest.mark.wschaos(clock="virtual")
+        async def test_without_the_mark(other): pass
+
+        @pytest.mark.wschaos(clock="virtual")
+        class TestCase(unittest.IsolatedAsyncioTestCase):
+            async def test_it(self): pass
+        """
+    )
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*its fixture 'other' is asynchronous*: mark the test @pytest.mark.asyncio*"])
+    result.stdout.fnmatch_lines(["*unittest makes its own loops*"])
+
+
+def test_what_a_clock_cannot_says_where_it_was_asked_for(project: pytest.Pytester) -> None:
+    path = project.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        def helper():
+            asyncio.get_running_loop().add_reader(0, print)
+
+        @pytest.mark.asyncio
+        @pytest.mark.wschaos(clock="virtual")
+        async def test_it():
+            helper()
+        """
+    )
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["Unsupported: add_reader() needs a descriptor*", f"at {path}:5"])
+
+
+TOOTHLESS = """
+    import pytest
+
+    @pytest.mark.asyncio
+    @pytest.mark.wschaos(clock="virtual, hybrid")
+    @pytest.mark.parametrize("p", ["a-b"])
+    async def test_it(wschaos, p):
+        with wschaos.latency(0.1):
+            pass
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_fault_that_bites_with_no_seed_fails_each_sweep_wherever_it_runs(
+    project: pytest.Pytester, workers: str
+) -> None:
+    project.makepyfile(TOOTHLESS)
+    result = project.runpytest_subprocess("-n", workers, "--wschaos-seeds=3", "--wschaos-seed=4")
+    result.assert_outcomes(passed=4, failed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.stdout.str().count("the fault did not bite") >= 2
+
+
+def test_seeds_that_were_not_chosen_are_not_waited_for(project: pytest.Pytester) -> None:
+    project.makepyfile(test_x=TOOTHLESS)
+    id = "test_x.py::test_it[virtual-seed=5-a-b]"
+    project.runpytest_inprocess(id, "--wschaos-seeds=3", "--wschaos-seed=4").assert_outcomes(failed=1)
+
+
+def test_a_sweep_is_repeated_by_the_printed_command(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_x="""
+        import pytest
+
+        pytestmark = pytest.mark.asyncio
+
+        @pytest.mark.wschaos(clock="virtual", seed=7)
+        async def test_marked(wschaos):
+            assert wschaos.seed != 9
+
+        @pytest.mark.wschaos(clock="virtual, hybrid")
+        @pytest.mark.parametrize("p", ["a-b"])
+        async def test_asked(wschaos, p):
+            assert wschaos.seed != 5
+        """
+    )
+    result = project.runpytest_inprocess("--wschaos-seeds=3", "--wschaos-seed=4")
+    result.assert_outcomes(passed=6, failed=3)
+    again = re.findall(r"again: pytest (.*)", result.stdout.str())
+    assert len(again) == 3
+    for command in again:
+        project.runpytest_inprocess(*shlex.split(command)).assert_outcomes(failed=1)
+
+
+def test_a_rerun_begins_anew(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            for _ in range(2):
+                item._initrequest()
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            for report in reports:
+                item.ihook.pytest_runtest_logreport(report=report)
+            return True
+        """
+    )
+    project.makepyfile(
+        """
+        import pytest
+
+        runs = []
+
+        @pytest.mark.asyncio
+        @pytest.mark.wschaos(clock="virtual")
+        async def test_it(wschaos):
+            runs.append(1)
+            with wschaos.refuse():
+                if len(runs) > 1:
+                    wschaos.client()
+                    await wschaos.wait_for("attempt")
+        """
+    )
+    project.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_the_check_of_determinism_survives_tests_that_do_not(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+
+        runs = []
+        pytestmark = pytest.mark.asyncio
+
+        @pytest.mark.wschaos(clock="virtul")
+        async def test_wrong(wschaos): pass
+
+        @pytest.mark.wschaos(clock="virtual")
+        async def test_fails_the_second_time(wschaos_proxy, wschaos):
+            runs.append(1)
+            assert len(runs) == 1
+
+        @pytest.mark.wschaos(clock="virtual")
+        async def test_makes_another_number(wschaos, wschaos_proxy):
+            runs.append(1)
+            if len(runs) % 2:
+                wschaos_proxy(wschaos.url)
+        """
+    )
+    result = project.runpytest_inprocess("--wschaos-check-determinism")
+    result.assert_outcomes(errors=1, failed=2)
+    result.stdout.fnmatch_lines(["*not deterministic: it made * proxies in the first run and * in the second*"])
