@@ -13,7 +13,7 @@ from .ending import reaction as reaction_to
 from .links import abandoned_by, dead_pings, during
 from .rule import check
 from .story import Client, Connection, Fault, Story
-from .tolerance import GRACE, STAMP_DELAY, STANDSTILLS, Timing, by, late_by
+from .tolerance import GRACE, STAMP_DELAY, STANDSTILLS, Timing, by, late_by, not_before
 from .verdict import Finding, Outcome, failed, inconclusive, non_strict, passed, unsupported, worst
 from .waits import Course, Wait, longest_wait
 
@@ -416,18 +416,10 @@ def provider(story: Story, profile: Profile) -> Finding:
 def _went_on(story: Story, course: Course, failure: Event) -> Finding:
     client, profile = course.client, course.profile
     told = f"the attempt that ended at {failure.at:.3f} s failed before it reached the network"
-    if (given_up := next((e for e in client.told("gave_up") if e.at >= failure.at), None)) is not None and not any(
-        failure.at < e.at < given_up.at for e in client.told("connecting")
-    ):
-        limit = profile.reconnect.max_retries
-        before = [c for c in client.connections if c.attempt <= failure.at]
-        made = course.retries(before[-1]) if before else 0
-        lost = len(client.failed_fetches(before[-1].attempt if before else 0.0, failure.at))
-        made += lost if before else lost - 1
-        if limit is not None and made < limit:
-            return failed(f"{told}; the client gave up after {made} of {limit} retries", at=given_up.at)
-        return passed(f"{told}; it was the last retry, and the application was told")
     again = next((e.at for e in client.told("connecting") if e.at > failure.at), None)
+    given_up = next((e for e in client.told("gave_up") if e.at >= failure.at), None)
+    if given_up is not None and (again is None or again >= given_up.at):
+        return _gave_up(course, failure, given_up, told)
     longest = max(profile.backoff.ceiling, profile.longest_first_delay)
     until = failure.at + longest if again is None else again
     if (
@@ -437,11 +429,50 @@ def _went_on(story: Story, course: Course, failure: Event) -> Finding:
         return inconclusive(f"{told}; then the application closed or reconnected")
     match by(story.record, failure.at + longest, again, since=failure.at):
         case Timing.KEPT:
-            return passed(f"{told}; the next one came {until - failure.at:.3f} s later", next_s=until - failure.at)
+            return _waited(story, course, failure, until, told)
         case Timing.DOUBTFUL:
             return inconclusive(f"{told}; no further one yet when the record ended, or the harness was late")
         case _:
             return failed(f"{told}; no further attempt followed within {longest:.3f} s", at=failure.at + longest)
+
+
+def _gave_up(course: Course, failure: Event, given_up: Event, told: str) -> Finding:
+    """Whether a client that made no attempt after one that left no trace had used up its retries."""
+    limit = course.profile.reconnect.max_retries
+    if limit is None:
+        return failed(f"{told}; the client gave up, and the profile declares no limit of retries", at=given_up.at)
+    made = _retries_made(course, failure)
+    if made is None:
+        return inconclusive(f"{told}; the client gave up, and how many retries it had made is too close to call")
+    if made < limit:
+        return failed(f"{told}; the client gave up after {made} of {limit} retries", at=given_up.at)
+    return passed(f"{told}; it was the last retry, and the application was told")
+
+
+def _waited(story: Story, course: Course, failure: Event, again: float, told: str) -> Finding:
+    """Whether a client waited at all after an attempt that left no trace; for how long is BACKOFF's question."""
+    next_s, made = again - failure.at, _retries_made(course, failure)
+    low = 0.0 if made is None else bounds(made + 1, course.profile)[0]
+    at_once = not_before(story.record, failure.at + GRACE, again, early=0.0, since=failure.at - low) is Timing.BROKEN
+    if at_once and low > 2 * GRACE:
+        return failed(
+            f"{told}; the next one came {next_s:.3f} s later, expected a delay of {low:.3f} s at least",
+            at=again,
+            next_s=next_s,
+        )
+    return passed(f"{told}; the next one came {next_s:.3f} s later", next_s=next_s)
+
+
+def _retries_made(course: Course, failure: Event) -> int | None:
+    """The retries made when an attempt that left no trace had failed, itself included; None: that is in doubt."""
+    client = course.client
+    before = next((c for c in reversed(client.connections) if c.attempt <= failure.at), None)
+    if asked(client, "reconnect", 0.0 if before is None else before, failure.at) is not None:
+        return None
+    if before is None:
+        return len(client.failed_fetches(0.0, failure.at)) - 1
+    lost = len(client.failed_fetches(before.attempt, failure.at))
+    return course.retries(before) + lost if course.certain(before) else None
 
 
 @check("RECONNECT-09", "Observers are told of every transition, once each, also after the tenth reconnect.")

@@ -380,6 +380,57 @@ class TestProvider:
         assert verdict("RECONNECT-08", s.record(100)).outcome is FAIL
         assert verdict("RECONNECT-08", s.record(100), Profile().with_(reconnect={"max_retries": 1})).outcome is PASS
 
+    def test_gives_up_though_no_limit_is_declared(self) -> None:
+        s = self.failing().app(21.0, "gave_up", error="no token", undelivered=[])
+        found = verdict("RECONNECT-08", s.record(100), Profile().with_(reconnect={"max_retries": None}))
+        assert found.outcome is FAIL
+        assert "no limit" in found.seen
+
+    @pytest.mark.parametrize(("asked", "outcome"), [(None, FAIL), (21.5, INCONCLUSIVE), (40.0, INCONCLUSIVE)])
+    def test_gives_up_after_it_was_asked_to_reconnect(self, asked: float | None, outcome: Outcome) -> None:
+        """Asked amid an attempt (21.5 s) a client goes on counting; asked amid a wait (40 s) it starts anew."""
+        s = Script()
+        s.app(0.0, "connecting").app(0.0, "ready", recovered=False)
+        s.opened(0.0)
+        s.end(20.0).app(20.0, "closed", code=1006)
+        s.app(21.0, "connecting").attempt(21.0)
+        s.end(31.0, by="peer").app(31.0, "closed", code=None)
+        s.app(33.0, "connecting").rejected(33.0, 503)
+        s.app(33.0, "closed", code=None)
+        s.app(41.0, "connecting").app(41.0, "closed", code=None).app(41.0, "gave_up", error="no token", undelivered=[])
+        if asked is not None:
+            s.app(asked, "reconnect")
+        assert verdict("RECONNECT-08", s.record(200)).outcome is outcome
+        three = Profile().with_(reconnect={"max_retries": 3})
+        assert verdict("RECONNECT-08", s.record(200), three).outcome is (PASS if asked is None else INCONCLUSIVE)
+
+    def again(self, *waits: float) -> Script:
+        """Fetches that fail from 21 s on, with a wait after each, and then a connection."""
+        s = self.failing()
+        at = 21.0
+        for number, wait in enumerate(waits):
+            if number:
+                s.app(at, "connecting").app(at, "closed", code=None)
+            at += wait
+        s.app(at, "connecting")
+        s.opened(at)
+        return s
+
+    @pytest.mark.parametrize(
+        ("waits", "outcome"),
+        [((1.5,), PASS), ((0.06,), PASS), ((0.04,), FAIL), ((0.01,) * 8, FAIL), ((1.5, 0.01, 6.0), FAIL)],
+    )
+    def test_does_not_go_on_at_once(self, waits: tuple[float, ...], outcome: Outcome) -> None:
+        assert verdict("RECONNECT-08", self.again(*waits).record(100)).outcome is outcome
+
+    def test_the_wait_is_not_judged_where_it_cannot_be_told(self) -> None:
+        assert verdict("RECONNECT-08", self.again(0.01).lag(21.0, 0.03).record(100)).outcome is PASS
+        assert verdict("RECONNECT-08", self.again(0.01).app(20.5, "reconnect").record(100)).outcome is PASS
+        at_once = Profile().with_(backoff={"first_low": 0.0, "first_high": 0.1, "stable_after": 30.0})
+        assert verdict("RECONNECT-08", self.again(0.01).record(100), at_once).outcome is FAIL  # it is the second
+        few = Profile().with_(backoff={"base": 0.1})
+        assert verdict("RECONNECT-08", self.again(0.01).record(100), few).outcome is PASS
+
     def test_the_application_closed(self) -> None:
         assert verdict("RECONNECT-08", self.failing().app(21.5, "close").record(100)).outcome is INCONCLUSIVE
 
