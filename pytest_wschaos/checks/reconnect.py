@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 
 from ..profile import Profile
-from ..timeline import Event
+from ..timeline import Event, Record
 from .backoff import bounds, counts_wrongly
 from .ending import FINAL, asked, came_back, describe_end, own_close, server_close, stayed_away
 from .ending import reaction as reaction_to
@@ -558,13 +558,7 @@ def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event], pr
     ended = [c for c in client.connections if c.over is not None]
     if not lost and len(ended) == len(closed):
         for connection, event in zip(ended, closed, strict=True):
-            close = server_close(connection)
-            if (
-                close is not None
-                and connection.ready is not None
-                and close.get("code") not in (None, event.get("code"))
-                and not (event.get("code") == 1006 and _found_dead(story, connection, event.at, profile))
-            ):
+            if not _told_rightly(story, client, connection, event, profile):
                 return failed(
                     f"connection {connection.number} {describe_end(connection)}, "
                     f"but the application was told {event.get('code')}",
@@ -577,6 +571,28 @@ def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event], pr
         )
     counts = {name: len(list(found)) for name, found in groupby(sorted(e.kind.removeprefix("app.") for e in told))}
     return passed(f"{reconnects} reconnects, every transition told once", **counts)
+
+
+def _told_rightly(story: Story, client: Client, connection: Connection, event: Event, profile: Profile) -> bool:
+    """Whether the code by which a connection was told to be closed may be the one by which it was."""
+    if connection.ready is None:
+        return True
+    close, code = server_close(connection), event.get("code")
+    found_dead = _found_dead(story, connection, event.at, profile)
+    if close is not None:
+        return close.get("code") in (None, code) or (
+            code == 1006 and (found_dead or _unread(story.record, close, connection.end))
+        )
+    # Cut without a Close it has no code but those that say so; where the client ended it, the code is its own.
+    wanted = any(asked(client, what, connection, event.at) is not None for what in ("close", "reconnect"))
+    return not _abnormal(connection) or wanted or found_dead or code in (None, 1005, 1006)
+
+
+def _unread(record: Record, close: Event, end: Event | None) -> bool:
+    """Whether a reset came so soon after a Close that the client may have seen nothing but the reset."""
+    if end is None or end["by"] != "proxy" or end.get("how") != "reset":
+        return False
+    return by(record, close.at, end.at, since=close.at) is not Timing.BROKEN
 
 
 def _found_dead(story: Story, connection: Connection, at: float, profile: Profile) -> bool:
