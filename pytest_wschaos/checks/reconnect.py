@@ -539,6 +539,8 @@ def _lasted(story: Story, client: Client, connection: Connection, ready: float) 
 def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event], profile: Profile) -> Finding:
     """Compare what was told with what the wire shows, but for what happened as the record ended."""
     until = story.record.until - GRACE - STANDSTILLS * story.record.lag(story.record.until - 1.0, story.record.until)
+    # What befell a client that slept until just then it may not have had time to tell.
+    until = min([until, *(sleep.start - GRACE for sleep in story.injected("suspend") if sleep.end > until)])
     lost = len(client.failed_fetches(0.0, story.record.until))
     connections = [c for c in client.connections if c.attempt < until]
     # A connection that broke, or was to be closed, as soon as it was ready may have been over before the client knew.

@@ -558,6 +558,17 @@ class TestLedger:
             s.lag(21.0 * number + 0.2, 0.18)
         assert verdict("RECONNECT-09", s.record(251.5)).outcome is PASS
 
+    def test_what_happened_as_it_slept_may_not_be_told_yet(self) -> None:
+        s = self.cuts(1006).app(252.0, "connecting").app(252.0, "ready", recovered=True)
+        s.opened(252.0)
+        s.end(290.0, how="reset")
+        assert verdict("RECONNECT-09", s.record(320.0)).outcome is FAIL
+        s.fault(280.0, "suspend", client="c", pid=1)
+        assert verdict("RECONNECT-09", s.record(320.0)).outcome is PASS
+        s.event(310.0, "healed", "proxy", client="", fault="suspend", id=1)
+        assert verdict("RECONNECT-09", s.record(310.5)).outcome is PASS
+        assert verdict("RECONNECT-09", s.record(320.0)).outcome is FAIL
+
     def test_a_close_that_came_just_as_the_client_had_found_the_link_dead(self) -> None:
         s = Script()
         s.app(0.0, "connecting").app(0.0, "ready", recovered=False)
