@@ -381,6 +381,13 @@ class TestProvider:
         assert verdict("RECONNECT-08", s.record(100)).outcome is FAIL
         assert verdict("RECONNECT-08", s.record(100), Profile().with_(reconnect={"max_retries": 1})).outcome is PASS
 
+    def test_the_very_first_fetch_fails(self) -> None:
+        s = Script()
+        s.app(0.0, "connecting").app(0.0, "closed", code=None).app(0.0, "gave_up", error="no token", undelivered=[])
+        for limit, outcome in ((0, PASS), (1, FAIL)):
+            profile = Profile().with_(reconnect={"max_retries": limit})
+            assert verdict("RECONNECT-08", s.record(100), profile).outcome is outcome
+
     def test_gives_up_though_no_limit_is_declared(self) -> None:
         s = self.failing().app(21.0, "gave_up", error="no token", undelivered=[])
         found = verdict("RECONNECT-08", s.record(100), Profile().with_(reconnect={"max_retries": None}))
@@ -528,6 +535,12 @@ class TestLedger:
     )
     def test_a_cut_is_told_as_one(self, code: int | None, outcome: Outcome) -> None:
         assert verdict("RECONNECT-09", self.cuts(code).record(251.5)).outcome is outcome
+
+    def test_what_was_never_ready_has_no_code_to_compare(self) -> None:
+        s = self.cuts(1006).app(252.0, "connecting")
+        s.opened(252.0, ready=False)
+        s.end(253.0, how="reset").app(253.0, "closed", code=4000).app(253.0, "waiting", attempt=2, delay=2.0)
+        assert verdict("RECONNECT-09", s.record(253.5)).outcome is PASS
 
     def test_a_code_of_the_clients_own(self) -> None:
         s = self.cuts(1006).app(252.0, "connecting").app(252.0, "ready", recovered=True)
