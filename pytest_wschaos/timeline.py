@@ -117,11 +117,16 @@ class Record:
     sees_refused: bool = True
     """Whether connection attempts are seen while the proxy refuses them."""
 
+    _lags: tuple[tuple[float, float], ...] = field(init=False, repr=False, compare=False)
+    _sleeps: tuple[tuple[float, float], ...] = field(init=False, repr=False, compare=False)
     _standstills: tuple[tuple[float, float], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Checks ask for the lag at every step; events are many, those that tell of lag are few.
-        object.__setattr__(self, "_standstills", tuple(_standstills(self.events, self.until)))
+        lags, sleeps = _lags(self.events), _sleeps(self.events, self.until)
+        object.__setattr__(self, "_lags", tuple(_merged(lags)))
+        object.__setattr__(self, "_sleeps", tuple(_merged(sleeps)))
+        object.__setattr__(self, "_standstills", tuple(_merged([*lags, *sleeps])))
 
     def lag(self, start: float, end: float) -> float:
         """For how long, in all, the harness's own clock stood still between two instants, in seconds.
@@ -129,8 +134,11 @@ class Record:
         Each step of a chain may meet a standstill of its own, so that a sum and not the longest bounds the delay.
         The time for which a client was suspended counts too: nothing can be asked of it then.
         """
-        first = bisect_right(self._standstills, start, key=lambda span: span[1])
-        return sum(until - since for since, until in takewhile(lambda span: span[0] <= end, self._standstills[first:]))
+        # What comes right after a standstill of the harness may be on record late by all of it; a sleep delays
+        # nothing but what happens during it.
+        stood = sum(until - since for since, until in _overlapping(self._lags, start, end))
+        slept = (min(until, end) - max(since, start) for since, until in _overlapping(self._sleeps, start, end))
+        return stood + sum(slept)
 
     def standstill(self, instant: float, slack: float) -> float:
         """For how long the harness's clock stood still around an instant, in seconds: before it and after it.
@@ -182,15 +190,21 @@ class Record:
             raise ValueError(f"{path}, line {number}: not a saved timeline: {error}") from error
 
 
-def _standstills(events: Sequence[Event], until: float) -> Iterator[tuple[float, float]]:
-    """When the harness or a client stood still, from and until; what was measured twice counts once."""
+def _lags(events: Sequence[Event]) -> list[tuple[float, float]]:
+    """When the harness stood still, from and until."""
+    return [(e.at - float(e["lag"]), e.at) for e in events if e.kind == "lag"]
+
+
+def _sleeps(events: Sequence[Event], until: float) -> list[tuple[float, float]]:
+    """When a client was suspended, from and until."""
     healed = {e.get("id"): e.at for e in events if e.kind == "healed"}
-    slept = [
-        (e.at, healed.get(e.get("id"), until)) for e in events if e.kind == "fault" and e.get("fault") == "suspend"
-    ]
-    spans = sorted(slept + [(e.at - float(e["lag"]), e.at) for e in events if e.kind == "lag"])
+    return [(e.at, healed.get(e.get("id"), until)) for e in events if e.kind == "fault" and e.get("fault") == "suspend"]
+
+
+def _merged(spans: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """The spans in order; what was measured twice counts once."""
     current: tuple[float, float] | None = None
-    for start, end in spans:
+    for start, end in sorted(spans):
         if current is None or start >= current[1]:
             if current is not None:
                 yield current
@@ -199,6 +213,12 @@ def _standstills(events: Sequence[Event], until: float) -> Iterator[tuple[float,
             current = (current[0], max(current[1], end))
     if current is not None:
         yield current
+
+
+def _overlapping(spans: Sequence[tuple[float, float]], start: float, end: float) -> Iterator[tuple[float, float]]:
+    """Those of the spans, in order, that overlap the time between two instants."""
+    first = bisect_right(spans, start, key=lambda span: span[1])
+    return takewhile(lambda span: span[0] <= end, spans[first:])
 
 
 def _dense(lags: Iterable[tuple[float, float]], slack: float) -> float:

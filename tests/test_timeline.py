@@ -111,7 +111,12 @@ def test_a_sleep_of_a_client_counts_as_a_standstill(timeline: Timeline) -> None:
     assert Record((asleep,), until=9.0).lag(0.0, 9.0) == 8.0
     record = Record((asleep, event(3.0, "healed", fault="suspend", id=1)), until=9.0)
     assert record.lag(3.0, 9.0) == 0.0  # over by then
-    assert record.lag(2.9, 9.0) == 2.0
+    assert record.lag(2.9, 9.0) == pytest.approx(0.1)  # a sleep delays nothing that began after it
+    assert record.lag(0.0, 1.5) == 0.5
+    assert record.standstill(3.0, slack=0.05) == 2.0
+    awake = event(3.0, "healed", fault="suspend", id=1)
+    with_lag = Record((asleep, Event(2.5, "lag", "harness", detail={"lag": 0.5}), awake), until=9.0)
+    assert with_lag.standstill(3.0, slack=0.05) == 2.0
 
 
 HEAD = '{"format": "wschaos-timeline-1", "until": 1, "seed": 0, "dialect": null, "tells": [], "sees_refused": true}'

@@ -12,7 +12,8 @@ RESERVED = frozenset({1004, 1005, 1006, 1015})
 """Close codes that no Close frame may carry; one that does is a protocol error (1002)."""
 FINAL = frozenset[Reaction]({"stop", "fatal"})
 """The reactions after which a client stays closed."""
-_OWN_FINDINGS = frozenset({1002, 1003, 1007})
+_BROKEN_BY_SERVER = frozenset({1002, 1003, 1007})
+"""Codes of a client's own Close that say what the server broke: they call for the same reaction as from the server."""
 _RETRIED_STATUSES = frozenset({200, 408, 425, 429})
 
 
@@ -66,7 +67,7 @@ def reaction(connection: Connection, profile: Profile) -> Reaction | None:
         return http_reaction(connection)
     if (close := server_close(connection)) is not None:
         return close_reaction(close.get("code"), profile)
-    if connection.close_sent is not None and connection.close_sent.get("code") in _OWN_FINDINGS:
+    if connection.close_sent is not None and connection.close_sent.get("code") in _BROKEN_BY_SERVER:
         return profile.close.reaction(connection.close_sent["code"])
     return "retry" if connection.over is not None else None
 

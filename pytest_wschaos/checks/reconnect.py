@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 
 from ..profile import Profile
-from ..timeline import Event
+from ..timeline import Event, Record
 from .backoff import bounds, counts_wrongly
 from .ending import FINAL, asked, came_back, describe_end, own_close, server_close, stayed_away
 from .ending import reaction as reaction_to
 from .links import abandoned_by, dead_pings, during
 from .rule import check
 from .story import Client, Connection, Fault, Story
-from .tolerance import GRACE, STAMP_DELAY, STANDSTILLS, Timing, by, late_by
+from .tolerance import GRACE, STAMP_DELAY, STANDSTILLS, Timing, by, late_by, not_before
 from .verdict import Finding, Outcome, failed, inconclusive, non_strict, passed, unsupported, worst
 from .waits import Course, Wait, longest_wait
 
@@ -416,18 +416,10 @@ def provider(story: Story, profile: Profile) -> Finding:
 def _went_on(story: Story, course: Course, failure: Event) -> Finding:
     client, profile = course.client, course.profile
     told = f"the attempt that ended at {failure.at:.3f} s failed before it reached the network"
-    if (given_up := next((e for e in client.told("gave_up") if e.at >= failure.at), None)) is not None and not any(
-        failure.at < e.at < given_up.at for e in client.told("connecting")
-    ):
-        limit = profile.reconnect.max_retries
-        before = [c for c in client.connections if c.attempt <= failure.at]
-        made = course.retries(before[-1]) if before else 0
-        lost = len(client.failed_fetches(before[-1].attempt if before else 0.0, failure.at))
-        made += lost if before else lost - 1
-        if limit is not None and made < limit:
-            return failed(f"{told}; the client gave up after {made} of {limit} retries", at=given_up.at)
-        return passed(f"{told}; it was the last retry, and the application was told")
     again = next((e.at for e in client.told("connecting") if e.at > failure.at), None)
+    given_up = next((e for e in client.told("gave_up") if e.at >= failure.at), None)
+    if given_up is not None and (again is None or again >= given_up.at):
+        return _gave_up(course, failure, given_up, told)
     longest = max(profile.backoff.ceiling, profile.longest_first_delay)
     until = failure.at + longest if again is None else again
     if (
@@ -437,11 +429,50 @@ def _went_on(story: Story, course: Course, failure: Event) -> Finding:
         return inconclusive(f"{told}; then the application closed or reconnected")
     match by(story.record, failure.at + longest, again, since=failure.at):
         case Timing.KEPT:
-            return passed(f"{told}; the next one came {until - failure.at:.3f} s later", next_s=until - failure.at)
+            return _waited(story, course, failure, until, told)
         case Timing.DOUBTFUL:
             return inconclusive(f"{told}; no further one yet when the record ended, or the harness was late")
         case _:
             return failed(f"{told}; no further attempt followed within {longest:.3f} s", at=failure.at + longest)
+
+
+def _gave_up(course: Course, failure: Event, given_up: Event, told: str) -> Finding:
+    """Whether a client that made no attempt after one that left no trace had used up its retries."""
+    limit = course.profile.reconnect.max_retries
+    if limit is None:
+        return failed(f"{told}; the client gave up, and the profile declares no limit of retries", at=given_up.at)
+    made = _retries_made(course, failure)
+    if made is None:
+        return inconclusive(f"{told}; the client gave up, and how many retries it had made is too close to call")
+    if made < limit:
+        return failed(f"{told}; the client gave up after {made} of {limit} retries", at=given_up.at)
+    return passed(f"{told}; it was the last retry, and the application was told")
+
+
+def _waited(story: Story, course: Course, failure: Event, again: float, told: str) -> Finding:
+    """Whether a client waited at all after an attempt that left no trace; for how long is BACKOFF's question."""
+    next_s, made = again - failure.at, _retries_made(course, failure)
+    low = 0.0 if made is None else bounds(made + 1, course.profile)[0]
+    at_once = not_before(story.record, failure.at + GRACE, again, early=0.0, since=failure.at - low) is Timing.BROKEN
+    if at_once and low > 2 * GRACE:
+        return failed(
+            f"{told}; the next one came {next_s:.3f} s later, expected a delay of {low:.3f} s at least",
+            at=again,
+            next_s=next_s,
+        )
+    return passed(f"{told}; the next one came {next_s:.3f} s later", next_s=next_s)
+
+
+def _retries_made(course: Course, failure: Event) -> int | None:
+    """The retries made when an attempt that left no trace had failed, itself included; None: that is in doubt."""
+    client = course.client
+    before = next((c for c in reversed(client.connections) if c.attempt <= failure.at), None)
+    if asked(client, "reconnect", 0.0 if before is None else before, failure.at) is not None:
+        return None
+    if before is None:
+        return len(client.failed_fetches(0.0, failure.at)) - 1
+    lost = len(client.failed_fetches(before.attempt, failure.at))
+    return course.retries(before) + lost if course.certain(before) else None
 
 
 @check("RECONNECT-09", "Observers are told of every transition, once each, also after the tenth reconnect.")
@@ -508,6 +539,8 @@ def _lasted(story: Story, client: Client, connection: Connection, ready: float) 
 def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event], profile: Profile) -> Finding:
     """Compare what was told with what the wire shows, but for what happened as the record ended."""
     until = story.record.until - GRACE - STANDSTILLS * story.record.lag(story.record.until - 1.0, story.record.until)
+    # What befell a client that slept until just then it may not have had time to tell.
+    until = min([until, *(sleep.start - GRACE for sleep in story.injected("suspend") if sleep.end > until)])
     lost = len(client.failed_fetches(0.0, story.record.until))
     connections = [c for c in client.connections if c.attempt < until]
     # A connection that broke, or was to be closed, as soon as it was ready may have been over before the client knew.
@@ -527,13 +560,7 @@ def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event], pr
     ended = [c for c in client.connections if c.over is not None]
     if not lost and len(ended) == len(closed):
         for connection, event in zip(ended, closed, strict=True):
-            close = server_close(connection)
-            if (
-                close is not None
-                and connection.ready is not None
-                and close.get("code") not in (None, event.get("code"))
-                and not (event.get("code") == 1006 and _found_dead(story, connection, event.at, profile))
-            ):
+            if not _told_rightly(story, client, connection, event, profile):
                 return failed(
                     f"connection {connection.number} {describe_end(connection)}, "
                     f"but the application was told {event.get('code')}",
@@ -546,6 +573,28 @@ def _ledger_against_wire(story: Story, client: Client, told: Sequence[Event], pr
         )
     counts = {name: len(list(found)) for name, found in groupby(sorted(e.kind.removeprefix("app.") for e in told))}
     return passed(f"{reconnects} reconnects, every transition told once", **counts)
+
+
+def _told_rightly(story: Story, client: Client, connection: Connection, event: Event, profile: Profile) -> bool:
+    """Whether the code by which a connection was told to be closed may be the one by which it was."""
+    if connection.ready is None:
+        return True
+    close, code = server_close(connection), event.get("code")
+    found_dead = _found_dead(story, connection, event.at, profile)
+    if close is not None:
+        return close.get("code") in (None, code) or (
+            code == 1006 and (found_dead or _unread(story.record, close, connection.end))
+        )
+    # Cut without a Close it has no code but those that say so; where the client ended it, the code is its own.
+    wanted = any(asked(client, what, connection, event.at) is not None for what in ("close", "reconnect"))
+    return not _abnormal(connection) or wanted or found_dead or code in (None, 1005, 1006)
+
+
+def _unread(record: Record, close: Event, end: Event | None) -> bool:
+    """Whether a reset came so soon after a Close that the client may have seen nothing but the reset."""
+    if end is None or end["by"] != "proxy" or end.get("how") != "reset":
+        return False
+    return by(record, close.at, end.at, since=close.at) is not Timing.BROKEN
 
 
 def _found_dead(story: Story, connection: Connection, at: float, profile: Profile) -> bool:

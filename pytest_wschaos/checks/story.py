@@ -10,6 +10,7 @@ from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Literal
 
 from ..timeline import Event, Record
+from .tolerance import STAMP_DELAY, Timing, by
 
 if TYPE_CHECKING:
     from ..profile import Profile
@@ -256,29 +257,29 @@ class Client:
     @cached_property
     def _failed_fetches(self) -> list[Event]:
         told = [e for e in self.app if e.kind in ("app.connecting", "app.closed")]
-        seen = [0] * (len(self._begun) + 1)
-        for connection in self.connections:
-            seen[self._attempt_told(connection)] += 1
+        begun = [(e, after) for e, after in zip_longest(told, told[1:]) if e.kind == "app.connecting"]
+        ended = [after if after is not None and after.kind == "app.closed" else None for _, after in begun]
         failed: list[Event] = []
-        for event, after in zip_longest(told, told[1:]):
-            if event.kind != "app.connecting":
-                continue
-            attempts = seen[bisect_right(self._begun, event.at)]
-            if not attempts and after is not None and after.kind == "app.closed" and after.get("code") is None:
-                failed.append(after)
+        for end, attempts in zip(ended, self._seen_of([e.at for e, _ in begun], ended), strict=True):
+            if not attempts and end is not None and end.get("code") is None:
+                failed.append(end)
             # A refused attempt that was seen very late is counted with the next one: two, where none was missing.
             del failed[len(failed) - min(len(failed), max(0, attempts - 1)) :]
         return failed
 
-    @cached_property
-    def _begun(self) -> list[float]:
-        """When it told that an attempt begins."""
-        return [e.at for e in self.told("connecting")]
-
-    def _attempt_told(self, connection: Connection) -> int:
-        """The number of the attempt, as told, that a connection was; 0: none was told by then."""
-        # What a client tells comes through a pipe or a thread, so its attempt may be seen a little earlier.
-        return bisect_right(self._begun, connection.attempt + 0.01)
+    def _seen_of(self, begun: list[float], ended: list[Event | None]) -> list[int]:
+        """How many attempts were seen of each that it told of, by when it told that each began, and that it ended."""
+        seen = [0] * (len(begun) + 1)
+        for connection in self.connections:
+            at = connection.attempt
+            number = bisect_right(begun, at)
+            end = ended[number - 1] if number else None
+            over = end is not None and end.at + connection.late + STAMP_DELAY < at
+            # What a client tells comes through a pipe or a thread, so that its attempt may be seen a little earlier.
+            if (not number or seen[number] or over) and number < len(begun):
+                number += by(self.record, at, begun[number], since=at) is not Timing.BROKEN
+            seen[number] += 1
+        return seen[1:]
 
     def pairs(self) -> Iterator[tuple[Connection, Connection]]:
         """Each connection with the attempt that followed it."""

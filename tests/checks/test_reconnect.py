@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_wschaos.checks.rule import judge
+from pytest_wschaos.checks.story import Story
 from pytest_wschaos.checks.verdict import Outcome, Verdict
 from pytest_wschaos.profile import Profile
 from pytest_wschaos.timeline import Record
@@ -380,6 +381,78 @@ class TestProvider:
         assert verdict("RECONNECT-08", s.record(100)).outcome is FAIL
         assert verdict("RECONNECT-08", s.record(100), Profile().with_(reconnect={"max_retries": 1})).outcome is PASS
 
+    def test_the_very_first_fetch_fails(self) -> None:
+        s = Script()
+        s.app(0.0, "connecting").app(0.0, "closed", code=None).app(0.0, "gave_up", error="no token", undelivered=[])
+        for limit, outcome in ((0, PASS), (1, FAIL)):
+            profile = Profile().with_(reconnect={"max_retries": limit})
+            assert verdict("RECONNECT-08", s.record(100), profile).outcome is outcome
+
+    def test_gives_up_though_no_limit_is_declared(self) -> None:
+        s = self.failing().app(21.0, "gave_up", error="no token", undelivered=[])
+        found = verdict("RECONNECT-08", s.record(100), Profile().with_(reconnect={"max_retries": None}))
+        assert found.outcome is FAIL
+        assert "no limit" in found.seen
+
+    @pytest.mark.parametrize(("asked", "outcome"), [(None, FAIL), (21.5, INCONCLUSIVE), (40.0, INCONCLUSIVE)])
+    def test_gives_up_after_it_was_asked_to_reconnect(self, asked: float | None, outcome: Outcome) -> None:
+        """Asked amid an attempt (21.5 s) a client goes on counting; asked amid a wait (40 s) it starts anew."""
+        s = Script()
+        s.app(0.0, "connecting").app(0.0, "ready", recovered=False)
+        s.opened(0.0)
+        s.end(20.0).app(20.0, "closed", code=1006)
+        s.app(21.0, "connecting").attempt(21.0)
+        s.end(31.0, by="peer").app(31.0, "closed", code=None)
+        s.app(33.0, "connecting").rejected(33.0, 503)
+        s.app(33.0, "closed", code=None)
+        s.app(41.0, "connecting").app(41.0, "closed", code=None).app(41.0, "gave_up", error="no token", undelivered=[])
+        if asked is not None:
+            s.app(asked, "reconnect")
+        assert verdict("RECONNECT-08", s.record(200)).outcome is outcome
+        three = Profile().with_(reconnect={"max_retries": 3})
+        assert verdict("RECONNECT-08", s.record(200), three).outcome is (PASS if asked is None else INCONCLUSIVE)
+
+    def again(self, *waits: float) -> Script:
+        """Fetches that fail from 21 s on, with a wait after each, and then a connection."""
+        s = self.failing()
+        at = 21.0
+        for number, wait in enumerate(waits):
+            if number:
+                s.app(at, "connecting").app(at, "closed", code=None)
+            at += wait
+        s.app(at, "connecting")
+        s.opened(at)
+        return s
+
+    @pytest.mark.parametrize(
+        ("waits", "outcome"),
+        [((1.5,), PASS), ((0.06,), PASS), ((0.04,), FAIL), ((0.01,) * 8, FAIL), ((1.5, 0.01, 6.0), FAIL)],
+    )
+    def test_does_not_go_on_at_once(self, waits: tuple[float, ...], outcome: Outcome) -> None:
+        assert verdict("RECONNECT-08", self.again(*waits).record(100)).outcome is outcome
+
+    def test_told_a_little_late_of_attempts_among_which_fetches_failed(self) -> None:
+        for wait in (0.06, 1.0):  # attempts that follow each other fast, and those that do not
+            s = Script()
+            for number in range(6):
+                at = 10.0 + wait * number
+                s.app(at + 0.04, "connecting")
+                if number % 2:
+                    s.rejected(at, 503)
+                s.app(at + 0.041, "closed", code=None)
+            client = Story(s.record(50.0)).clients[0]
+            assert [e.at - 0.041 for e in client.failed_fetches(0.0, 50.0)] == pytest.approx(
+                [10.0 + wait * number for number in (0, 2, 4)]
+            )
+
+    def test_the_wait_is_not_judged_where_it_cannot_be_told(self) -> None:
+        assert verdict("RECONNECT-08", self.again(0.01).lag(21.0, 0.03).record(100)).outcome is PASS
+        assert verdict("RECONNECT-08", self.again(0.01).app(20.5, "reconnect").record(100)).outcome is PASS
+        at_once = Profile().with_(backoff={"first_low": 0.0, "first_high": 0.1, "stable_after": 30.0})
+        assert verdict("RECONNECT-08", self.again(0.01).record(100), at_once).outcome is FAIL  # it is the second
+        few = Profile().with_(backoff={"base": 0.1})
+        assert verdict("RECONNECT-08", self.again(0.01).record(100), few).outcome is PASS
+
     def test_the_application_closed(self) -> None:
         assert verdict("RECONNECT-08", self.failing().app(21.5, "close").record(100)).outcome is INCONCLUSIVE
 
@@ -442,6 +515,72 @@ class TestLedger:
         s = self.without("closed", 9).app(22.0 * 9 + 19.999, "closed", code=1006, reason="")
         s.end(22.0 * 10 + 5).app(22.0 * 10 + 5, "closed", code=1006)
         assert "but the application was told 1006" in verdict("RECONNECT-09", s.record(230)).seen
+
+    def cuts(self, code: int | None, *, close: bool = False, reset: float = 0.0, late: float = 0.0) -> Script:
+        """Twelve connections that are reset, perhaps just after a Close; everything is told ``late`` seconds after."""
+        s = Script()
+        for number in range(12):
+            at = 21.0 * number
+            s.app(at + late, "connecting").app(at + late, "ready", recovered=number > 0)
+            s.opened(at)
+            if close:
+                s.frame(at + 20, "down", "close", code=1001, reason="")
+            s.end(at + 20 + reset, how="reset")
+            s.app(at + 20 + reset + late, "closed", code=code)
+            s.app(at + 20 + reset + late, "waiting", attempt=1, delay=1.0)
+        return s
+
+    @pytest.mark.parametrize(
+        ("code", "outcome"), [(1006, PASS), (1005, PASS), (None, PASS), (1000, FAIL), (4000, FAIL)]
+    )
+    def test_a_cut_is_told_as_one(self, code: int | None, outcome: Outcome) -> None:
+        assert verdict("RECONNECT-09", self.cuts(code).record(251.5)).outcome is outcome
+
+    def test_what_was_never_ready_has_no_code_to_compare(self) -> None:
+        s = self.cuts(1006).app(252.0, "connecting")
+        s.opened(252.0, ready=False)
+        s.end(253.0, how="reset").app(253.0, "closed", code=4000).app(253.0, "waiting", attempt=2, delay=2.0)
+        assert verdict("RECONNECT-09", s.record(253.5)).outcome is PASS
+
+    def test_a_code_of_the_clients_own(self) -> None:
+        s = self.cuts(1006).app(252.0, "connecting").app(252.0, "ready", recovered=True)
+        s.opened(252.0)
+        s.ping(260.0, answered=None)
+        s.end(270.0, how="reset").app(270.0, "closed", code=4000).app(270.0, "waiting", attempt=1, delay=1.0)
+        assert verdict("RECONNECT-09", s.record(270.5)).outcome is PASS
+        s = self.cuts(1006).app(252.0, "connecting").app(252.0, "ready", recovered=True)
+        s.opened(252.0)
+        s.app(270.0, "close").end(270.0, how="reset").app(270.0, "closed", code=1000)
+        assert verdict("RECONNECT-09", s.record(270.5)).outcome is PASS
+
+    @pytest.mark.parametrize(("reset", "outcome"), [(0.0005, PASS), (0.04, PASS), (0.06, FAIL)])
+    def test_a_reset_just_after_a_close_may_be_all_that_was_seen(self, reset: float, outcome: Outcome) -> None:
+        assert verdict("RECONNECT-09", self.cuts(1006, close=True, reset=reset).record(251.5)).outcome is outcome
+        assert verdict("RECONNECT-09", self.cuts(1001, close=True, reset=reset).record(251.5)).outcome is PASS
+        assert verdict("RECONNECT-09", self.cuts(1011, close=True, reset=reset).record(251.5)).outcome is FAIL
+
+    def test_told_a_little_late(self) -> None:
+        """On a busy machine what is told may be on record some time after what was done."""
+        for code in (1006, None):
+            s = self.cuts(code, late=0.04)
+            assert verdict("RECONNECT-09", s.record(251.5)).outcome is PASS
+            assert verdict("RECONNECT-08", s.record(251.5)).outcome is INCONCLUSIVE
+        s = self.cuts(None, late=0.2)
+        assert verdict("RECONNECT-09", s.record(251.5)).outcome is FAIL
+        for number in range(13):
+            s.lag(21.0 * number + 0.2, 0.18)
+        assert verdict("RECONNECT-09", s.record(251.5)).outcome is PASS
+
+    def test_what_happened_as_it_slept_may_not_be_told_yet(self) -> None:
+        s = self.cuts(1006).app(252.0, "connecting").app(252.0, "ready", recovered=True)
+        s.opened(252.0)
+        s.end(290.0, how="reset")
+        assert verdict("RECONNECT-09", s.record(320.0)).outcome is FAIL
+        s.fault(280.0, "suspend", client="c", pid=1)
+        assert verdict("RECONNECT-09", s.record(320.0)).outcome is PASS
+        s.event(310.0, "healed", "proxy", client="", fault="suspend", id=1)
+        assert verdict("RECONNECT-09", s.record(310.5)).outcome is PASS
+        assert verdict("RECONNECT-09", s.record(320.0)).outcome is FAIL
 
     def test_a_close_that_came_just_as_the_client_had_found_the_link_dead(self) -> None:
         s = Script()
