@@ -23,6 +23,7 @@ from .distribution import (
     blur,
     constant_probability,
     deviation,
+    most_within,
     needed,
 )
 from .rule import check
@@ -43,6 +44,10 @@ MOST_PAIRS = 20_000
 """Pairs of clients, or of rows, that are compared."""
 TESTS = 5
 """Tests that make up the verdict on JITTER-02; each has its share of the error rate."""
+_PILE_UP = 0.1
+"""Share of the error rate of JITTER-03 that goes to delays on one value; the shape of each step has the rest."""
+_NARROW = (0.01, 0.04, 0.16)
+"""How wide a value may be, as shares of the declared spread: blurred draws of one value lie further apart."""
 _HERD_FAULTS = ("abort", "disconnect", "close", "refuse")
 
 
@@ -201,17 +206,49 @@ def spread(story: Story, profile: Profile) -> Finding:
     def parts(found: list[Draw], declared: Distribution) -> dict[str, Finding]:
         half = profile.jitter.alpha / 2
         at_cap = [draw for draw in found if _at_cap(draw, profile)]
-        findings = {"at the cap": _fit(at_cap, "at the cap", declared, alternatives(declared), half, profile)}
+        findings = {"at the cap": _spread_of(at_cap, "at the cap", declared, half, profile)}
         others = sorted({draw.step for draw in found if not _at_cap(draw, profile)})
         for step in others:
             at_step = [draw for draw in found if draw.step == step and not _at_cap(draw, profile)]
-            finding = _fit(at_step, f"at step {step}", declared, alternatives(declared), half / len(others), profile)
+            finding = _spread_of(at_step, f"at step {step}", declared, half / len(others), profile)
             # The cap decides whether there is enough; any other step can only break the rule.
             if finding.outcome != "INCONCLUSIVE":
                 findings[f"step {step}"] = finding
         return findings
 
     return _judge(story, profile, parts)
+
+
+def _spread_of(found: Sequence[Draw], what: str, declared: Distribution, alpha: float, profile: Profile) -> Finding:
+    """Judge the draws of one step by their shape, and by whether too many are one value: a shape hides a few."""
+    finding = _fit(found, what, declared, alternatives(declared), (1 - _PILE_UP) * alpha, profile)
+    if finding.outcome == "FAIL":
+        return finding
+    return _piled_up(found, what, declared, _PILE_UP * alpha) or finding
+
+
+def _piled_up(found: Sequence[Draw], what: str, declared: Distribution, alpha: float) -> Finding | None:
+    """Whether more draws lie on one value than fresh ones do.
+
+    Of n fresh draws, k lie within a stretch only if k - 1 of the n - 1 others lie within one that begins at one of
+    them: by a binomial tail for each of the n.
+    """
+    n, width = len(found), declared.high - declared.low
+    samples = [draw.factor for draw in found]
+    # A client that stood still for the grace wakes with all that was due meanwhile.
+    late = max((GRACE / draw.wait.nominal for draw in found), default=0.0)
+    for share in _NARROW:
+        most = most_within(samples, share * width)
+        chance = at_least(most - 1, n - 1, share + late / width)
+        if n and n * chance <= alpha / len(_NARROW):
+            return failed(
+                f"{what}: {most} of {n} delays lie within {share * width:.3f} times the nominal one; so many fresh "
+                f"draws pile up with a probability of {n * chance:.1g}",
+                at=found[-1].wait.at,
+                samples=n,
+                piled_up=most,
+            )
+    return None
 
 
 @check("JITTER-02", "Each delay is drawn anew, for every retry and for every client.", figures=_FIGURES)

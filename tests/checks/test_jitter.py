@@ -109,6 +109,50 @@ def test_another_shape_than_declared(draw: Draw, expected: list[Outcome]) -> Non
     assert outcomes(fleet(draw)) == expected
 
 
+def first_retry_on_time(rng: Random, nominal: float) -> float:
+    return nominal if nominal == PROFILE.backoff.base else uniform(rng, nominal)
+
+
+def whole_seconds(rng: Random, nominal: float) -> float:
+    return uniform(rng, nominal) if nominal == PROFILE.backoff.base else max(1.0, round(uniform(rng, nominal)))
+
+
+def often_nominal(rng: Random, nominal: float) -> float:
+    return nominal if rng.random() < 0.3 else uniform(rng, nominal)
+
+
+@pytest.mark.parametrize(
+    ("draw", "clients", "where"),
+    [
+        (first_retry_on_time, 24, "at step 1: 24 of 24 delays"),
+        (whole_seconds, 40, "at step 2: "),
+        (often_nominal, 24, "at the cap: 4"),
+    ],
+)
+@pytest.mark.parametrize("late", [0.0, 0.004])
+def test_delays_pile_up_on_values_though_their_shape_looks_right(
+    draw: Draw, clients: int, where: str, late: float
+) -> None:
+    found = verdict("JITTER-03", fleet(draw, clients=clients, late=late))
+    assert found.outcome is FAIL
+    assert where in found.seen
+    assert "pile up with a probability of" in found.seen
+
+
+def test_a_client_that_stood_still_for_the_grace_piles_nothing_up() -> None:
+    def stalled(rng: Random, nominal: float) -> float:
+        drawn = uniform(rng, nominal)
+        return 1.05 if nominal == 1.0 and 1.0 < drawn < 1.05 else drawn
+
+    assert verdict("JITTER-03", fleet(stalled, clients=400, retries=6)).outcome is PASS
+
+
+def test_the_error_rate_is_what_it_is_said_to_be() -> None:
+    profile = PROFILE.with_(jitter={"alpha": 0.05})
+    records = [fleet(uniform, clients=10, retries=7, seed=seed, late=0.01) for seed in range(200)]
+    assert sum(verdict("JITTER-03", record, profile).outcome is FAIL for record in records) <= 10
+
+
 def test_one_draw_for_the_whole_process() -> None:
     assert outcomes(fleet(lambda rng, nominal: nominal * 0.8)) == [FAIL, FAIL, FAIL]
 
