@@ -412,17 +412,17 @@ def herd(story: Story, profile: Profile) -> Finding:
     if (nothing := _without_spread(profile)) is not None:
         return nothing
     found = [w for client in story.clients for w in counted(client, profile) if not w.bound]
-    herds = [members for fault in story.injected(*_HERD_FAULTS) if len(members := _herd(fault, found, profile)) > 1]
+    herds = [members for fault in story.injected(*_HERD_FAULTS) for members in _herds(fault, found, profile)]
     return worst(
-        (_arrivals(members, profile) for members in herds),
+        (_arrivals(members, profile, profile.jitter.alpha / len(herds)) for members in herds),
         otherwise=inconclusive(
             "not provoked: no two clients lost their links by one fault at once; inject abort() with many clients"
         ),
     )
 
 
-def _herd(fault: Fault, found: Iterable[Wait], profile: Profile) -> list[Wait]:
-    """The clients that lost an open link by a fault, at one instant and at the same step."""
+def _herds(fault: Fault, found: Iterable[Wait], profile: Profile) -> list[list[Wait]]:
+    """The clients that lost an open link by a fault, at one instant; those that draw from one range together."""
     within = max(0.1 * profile.backoff.base, GRACE)
     hit = [
         w
@@ -431,14 +431,16 @@ def _herd(fault: Fault, found: Iterable[Wait], profile: Profile) -> list[Wait]:
         and w.before.opened <= fault.start
         and fault.start - STAMP_DELAY <= w.before.signs[0] <= fault.start + within
     ]
-    steps = [[w for w in hit if w.step == step] for step in {w.step for w in hit}]
-    return max(steps, key=len, default=[])
+    ranges: dict[tuple[float, float], list[Wait]] = {}
+    for wait in hit:
+        ranges.setdefault(bounds(wait.step, profile), []).append(wait)
+    return [members for members in ranges.values() if len(members) > 1]
 
 
-def _arrivals(members: Sequence[Wait], profile: Profile) -> Finding:
+def _arrivals(members: Sequence[Wait], profile: Profile, alpha: float) -> Finding:
     """Count the arrivals in windows of several widths; every window that may hold one lies in one of a grid."""
     low, high = bounds(members[0].step, profile)
-    n, span, alpha = len(members), high - low, profile.jitter.alpha
+    n, span = len(members), high - low
     if not span:
         return unsupported("the profile declares no spread of these delays")
     latency = max(seconds.high - seconds.low for seconds in map(true_wait, members))

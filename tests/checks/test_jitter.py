@@ -279,6 +279,44 @@ class TestHerd:
     def test_in_two_waves(self) -> None:
         assert verdict("JITTER-04", self.herd([0.7, 1.3] * 30)).outcome is FAIL
 
+    def behind(self, earliest: float, latest: float) -> Record:
+        """31 clients at the first retry that come back as they should, and 29 at the second."""
+        rng = Random(7)
+        s = Script()
+        s.fault(20.0, "abort", until=20.0)
+        for number in range(60):
+            name, early = f"c{number}", number < 31
+            if not early:
+                s.opened(0.0, client=name)
+                s.end(17.0, how="reset", client=name)
+            s.opened(0.0 if early else 18.0, client=name)
+            s.end(20.0, how="reset", client=name)
+            s.opened(20.0 + (rng.uniform(0.5, 1.5) if early else rng.uniform(earliest, latest)), client=name)
+        return s.record(60)
+
+    def test_every_step_is_judged_and_not_only_the_most_frequent_one(self) -> None:
+        found = verdict("JITTER-04", self.behind(2.0, 2.0))
+        assert found.outcome is FAIL
+        assert found.seen.startswith("29 clients lost their links within 0.000 s; 29 of them came back within 0.100 s")
+        assert verdict("JITTER-04", self.behind(1.0, 3.0)).outcome is PASS
+
+    def test_clients_at_different_retries_with_the_same_delays_are_one_herd(self) -> None:
+        profile = PROFILE.with_(backoff={"factor": 1.0})
+        s = Script()
+        s.fault(20.0, "abort", until=20.0)
+        for number in range(12):
+            name, at = f"c{number}", 20.0 - 1.5 * (number % 4)
+            s.opened(at - 1.5, client=name)
+            while at < 20.0:
+                s.end(at - 0.5, how="reset", client=name)
+                s.opened(at + 0.5, client=name)
+                at += 1.5
+            s.end(20.0, how="reset", client=name)
+            s.opened(21.0, client=name)
+        found = verdict("JITTER-04", s.record(60), profile)
+        assert found.outcome is FAIL
+        assert found.seen.startswith("12 clients")
+
     def test_too_few_clients(self) -> None:
         found = verdict("JITTER-04", self.herd([0.6, 0.9, 1.4]))
         assert found.outcome is INCONCLUSIVE
