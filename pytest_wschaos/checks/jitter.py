@@ -26,12 +26,13 @@ from .distribution import (
     most_within,
     needed,
 )
+from .ending import FINAL, reaction
 from .rule import check
 from .runs_test import RunsTest, sides
-from .story import Fault, Story
+from .story import Client, Fault, Story
 from .tolerance import GRACE, STAMP_DELAY
 from .verdict import Finding, failed, inconclusive, passed, unsupported, worst
-from .waits import Wait
+from .waits import Course, Wait, longest_wait
 
 _FIGURES = ("jitter.shape", "jitter.low", "jitter.high", "jitter.alpha", "backoff.base", "backoff.cap")
 _USELESS = 0.25
@@ -72,6 +73,28 @@ def true_wait(wait: Wait) -> Sample:
     return Sample(max(0.0, wait.low - STAMP_DELAY - wait.lag), wait.high + STAMP_DELAY)
 
 
+def _fair(story: Story, profile: Profile) -> list[Wait]:
+    """The waits whose steps are certain, without those that were seen only because they were short.
+
+    Where the record ends while clients still wait, the waits that have ended are the shorter ones: only those count
+    that began so early that they would be over whatever was drawn.
+    """
+    found = [wait for client in story.clients for wait in counted(client, profile)]
+    if not any(_still_waits(story, client, profile) for client in story.clients):
+        return found
+    until = story.record.until - GRACE
+    return [w for w in found if w.at - w.low + w.bound + bounds(w.step, profile)[1] <= until]
+
+
+def _still_waits(story: Story, client: Client, profile: Profile) -> bool:
+    """Whether a client may be about to come back when the record ends."""
+    last = client.connections[-1] if client.connections else None
+    if last is None or not last.signs or reaction(last, profile) in FINAL:
+        return False
+    due = last.signs[-1] + longest_wait(last, profile) + GRACE
+    return due > story.record.until and not Course(client, profile).spent(last)
+
+
 def draws(story: Story, profile: Profile) -> tuple[list[Draw], int]:
     """All usable draws, and how many were left out: blurred by latency, or narrowed by the ceiling.
 
@@ -81,7 +104,7 @@ def draws(story: Story, profile: Profile) -> tuple[list[Draw], int]:
     """
     steps: dict[float, list[Draw]] = {}
     left_out = 0
-    for wait in (wait for client in story.clients for wait in counted(client, profile)):
+    for wait in _fair(story, profile):
         drawn_otherwise = wait.step == 1 and profile.backoff.first_high is not None
         if wait.bound or not wait.nominal or drawn_otherwise:
             continue
@@ -411,12 +434,13 @@ def _would_notice(members: Sequence[Draw], declared: Distribution, alpha: float)
 def herd(story: Story, profile: Profile) -> Finding:
     if (nothing := _without_spread(profile)) is not None:
         return nothing
-    found = [w for client in story.clients for w in counted(client, profile) if not w.bound]
+    found = [wait for wait in _fair(story, profile) if not wait.bound]
     herds = [members for fault in story.injected(*_HERD_FAULTS) for members in _herds(fault, found, profile)]
     return worst(
         (_arrivals(members, profile, profile.jitter.alpha / len(herds)) for members in herds),
         otherwise=inconclusive(
-            "not provoked: no two clients lost their links by one fault at once; inject abort() with many clients"
+            "not provoked: no two clients lost their links by one fault at once and had the time to come back; inject "
+            "abort() with many clients, and wait for them"
         ),
     )
 

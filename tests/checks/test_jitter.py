@@ -253,6 +253,26 @@ def test_a_range_narrowed_by_the_ceiling_is_left_out() -> None:
     assert verdict("JITTER-03", fleet(uniform), profile).measured["left_out"]["samples"] == 150
 
 
+def cut_short(until: float) -> Record:
+    """1000 clients that are refused at one instant, watched until so many seconds later."""
+    rng = Random(3)
+    s = Script()
+    for number in range(1000):
+        refusals(s, [w for w in [rng.uniform(0.5, 1.5)] if w <= until], client=f"c{number}")
+    return s.record(until)
+
+
+@pytest.mark.parametrize("until", [0.53, 1.0, 1.5])
+def test_a_record_that_ends_while_clients_wait_has_seen_the_short_waits_only(until: float) -> None:
+    assert outcomes(cut_short(until)) == [INCONCLUSIVE] * 3
+
+
+def test_waits_that_would_be_over_whatever_was_drawn_do_count() -> None:
+    found = verdict("JITTER-01", cut_short(1.6))
+    assert found.outcome is INCONCLUSIVE  # none at the cap
+    assert found.measured["all"]["samples"] == 1000
+
+
 class TestHerd:
     """JITTER-04"""
 
@@ -275,6 +295,17 @@ class TestHerd:
         found = verdict("JITTER-04", self.herd([1.0] * 60))
         assert found.outcome is FAIL
         assert "60 of them came back within 0.050 s" in found.seen
+
+    def test_a_record_that_ends_while_most_are_away(self) -> None:
+        rng = Random(7)
+        s = Script()
+        s.fault(20.0, "abort", until=20.0)
+        for number in range(400):
+            s.opened(0.0, client=f"c{number}")
+            s.end(20.0, how="reset", client=f"c{number}")
+            if (back := 20.0 + rng.uniform(0.5, 1.5)) <= 20.54:
+                s.opened(back, client=f"c{number}")
+        assert verdict("JITTER-04", s.record(20.54)).outcome is INCONCLUSIVE
 
     def test_in_two_waves(self) -> None:
         assert verdict("JITTER-04", self.herd([0.7, 1.3] * 30)).outcome is FAIL
