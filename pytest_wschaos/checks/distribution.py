@@ -56,11 +56,6 @@ def band(samples: int, alpha: float) -> float:
     return math.sqrt(math.log(2 / alpha) / (2 * samples))
 
 
-def margin(samples: int, alpha: float) -> float:
-    """How far they may stray at one given point, to one given side."""
-    return math.sqrt(math.log(1 / alpha) / (2 * samples))
-
-
 def needed(distance: float, alpha: float, alpha_other: float) -> int | None:
     """The samples that it takes to tell two distributions apart that differ by ``distance``.
 
@@ -107,6 +102,15 @@ def blur(samples: Sequence[Sample], declared: Distribution) -> float:
     widths = sorted(sample.high - sample.low for sample in samples)
     n = len(widths)
     return min(width * density + (n - known) / n for known, width in enumerate(widths, 1))
+
+
+def most_within(samples: Iterable[Sample], width: float) -> int:
+    """How many samples some stretch of this width holds at least, wherever in their intervals they lie."""
+    # It holds a sample for certain if it begins between high - width and low.
+    fitting = [sample for sample in samples if sample.high - sample.low <= width]
+    first = sorted(sample.high - width for sample in fitting)
+    last = sorted(sample.low for sample in fitting)
+    return max((bisect_right(first, x) - bisect_left(last, x) for x in last), default=0)
 
 
 def constant_probability(samples: Iterable[Sample], declared: Distribution) -> float:

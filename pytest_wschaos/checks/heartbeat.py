@@ -79,16 +79,17 @@ def _rhythm(story: Story, connection: Connection, interval: float, deadline: flo
     for ping in [*(p for p in connection.pings if p.at <= stop), None]:
         at = ping.at if ping is not None else stop
         timing = by(record, last + interval, at, since=last)
-        if timing is not Timing.KEPT and not during(story, last, at, "bandwidth"):
-            if timing is Timing.BROKEN:
+        if timing is not Timing.KEPT:
+            slow = during(story, last, at, "bandwidth")
+            if timing is Timing.BROKEN and not slow:
                 what = "no ping" if ping is None else f"ping {count + 1} only"
                 since = "ready" if count == 0 else f"ping {count}"
                 seen = f"{which}: {what} {at - last:.3f} s after {since}; expected within {interval:.3f} s"
                 if why := _unread(story, connection):
                     return unsupported(f"{seen}, unless it is {why}")
                 return failed(seen, at=last + interval, pings=count, longest_s=at - last)
-            late = late_by(record, last, at)
-            doubt = f"{which}: {at - last:.3f} s without a ping (expected {interval:.3f} s), but {late}"
+            why = "a slow link may have held one back" if slow else late_by(record, last, at)
+            doubt = f"{which}: {at - last:.3f} s without a ping (expected {interval:.3f} s), but {why}"
         if ping is None:
             break
         longest, count = max(longest, at - last), count + 1
@@ -499,7 +500,7 @@ def _multiplied(story: Story, client: Client, interval: float) -> Iterator[Findi
     """A timer that outlives its connection makes more pings: three fit where two belong."""
     usual: float | None = None
     for connection in client.connections:
-        pings = [p.at for p in connection.pings]
+        pings = [p.at for p in connection.pings if not _on_waking(story, p)]
         if connection.ready is None or not pings or _sent(connection) >= LARGE:
             continue
         if usual is not None:
@@ -517,6 +518,11 @@ def _multiplied(story: Story, client: Client, interval: float) -> Iterator[Findi
         else:
             gaps = (b - a for a, b in zip([connection.ready, *pings], pings, strict=False))
             usual = min(interval, max(gaps))
+
+
+def _on_waking(story: Story, ping: Ping) -> bool:
+    """Whether a ping came right after a standstill: a client that noticed it tests the link out of turn."""
+    return story.record.lag(ping.at - GRACE, ping.at) > GRACE
 
 
 def _sent(connection: Connection) -> int:
@@ -653,6 +659,11 @@ def _idle(story: Story, connection: Connection, fault: Fault, interval: float) -
             return inconclusive(
                 f"{which} was cut after {limit:.3f} s of silence, while another fault delayed what is sent every "
                 f"{interval:.3f} s: choose a longer idle timeout, or inject it alone"
+            )
+        if cut.at - ready <= interval + slack:
+            return inconclusive(
+                f"{which} was cut after {limit:.3f} s of silence, {cut.at - ready:.3f} s after ready, when no ping was "
+                f"due yet: the interval is {interval:.3f} s"
             )
         return failed(
             f"{which} was cut after {limit:.3f} s of silence, {cut.at - ready:.3f} s after ready; expected frames "

@@ -23,14 +23,16 @@ from .distribution import (
     blur,
     constant_probability,
     deviation,
+    most_within,
     needed,
 )
+from .ending import FINAL, reaction
 from .rule import check
 from .runs_test import RunsTest, sides
-from .story import Fault, Story
+from .story import Client, Fault, Story
 from .tolerance import GRACE, STAMP_DELAY
 from .verdict import Finding, failed, inconclusive, passed, unsupported, worst
-from .waits import Wait
+from .waits import Course, Wait, longest_wait
 
 _FIGURES = ("jitter.shape", "jitter.low", "jitter.high", "jitter.alpha", "backoff.base", "backoff.cap")
 _USELESS = 0.25
@@ -43,6 +45,10 @@ MOST_PAIRS = 20_000
 """Pairs of clients, or of rows, that are compared."""
 TESTS = 5
 """Tests that make up the verdict on JITTER-02; each has its share of the error rate."""
+_PILE_UP = 0.1
+"""Share of the error rate of JITTER-03 that goes to delays on one value; the shape of each step has the rest."""
+_NARROW = (0.01, 0.04, 0.16)
+"""How wide a value may be, as shares of the declared spread: blurred draws of one value lie further apart."""
 _HERD_FAULTS = ("abort", "disconnect", "close", "refuse")
 
 
@@ -67,6 +73,28 @@ def true_wait(wait: Wait) -> Sample:
     return Sample(max(0.0, wait.low - STAMP_DELAY - wait.lag), wait.high + STAMP_DELAY)
 
 
+def _fair(story: Story, profile: Profile) -> list[Wait]:
+    """The waits whose steps are certain, without those that were seen only because they were short.
+
+    Where the record ends while clients still wait, the waits that have ended are the shorter ones: only those count
+    that began so early that they would be over whatever was drawn.
+    """
+    found = [wait for client in story.clients for wait in counted(client, profile)]
+    if not any(_still_waits(story, client, profile) for client in story.clients):
+        return found
+    until = story.record.until - GRACE
+    return [w for w in found if w.at - w.low + w.bound + bounds(w.step, profile)[1] <= until]
+
+
+def _still_waits(story: Story, client: Client, profile: Profile) -> bool:
+    """Whether a client may be about to come back when the record ends."""
+    last = client.connections[-1] if client.connections else None
+    if last is None or not last.signs or reaction(last, profile) in FINAL:
+        return False
+    due = last.signs[-1] + longest_wait(last, profile) + GRACE
+    return due > story.record.until and not Course(client, profile).spent(last)
+
+
 def draws(story: Story, profile: Profile) -> tuple[list[Draw], int]:
     """All usable draws, and how many were left out: blurred by latency, or narrowed by the ceiling.
 
@@ -76,7 +104,7 @@ def draws(story: Story, profile: Profile) -> tuple[list[Draw], int]:
     """
     steps: dict[float, list[Draw]] = {}
     left_out = 0
-    for wait in (wait for client in story.clients for wait in counted(client, profile)):
+    for wait in _fair(story, profile):
         drawn_otherwise = wait.step == 1 and profile.backoff.first_high is not None
         if wait.bound or not wait.nominal or drawn_otherwise:
             continue
@@ -201,17 +229,49 @@ def spread(story: Story, profile: Profile) -> Finding:
     def parts(found: list[Draw], declared: Distribution) -> dict[str, Finding]:
         half = profile.jitter.alpha / 2
         at_cap = [draw for draw in found if _at_cap(draw, profile)]
-        findings = {"at the cap": _fit(at_cap, "at the cap", declared, alternatives(declared), half, profile)}
+        findings = {"at the cap": _spread_of(at_cap, "at the cap", declared, half, profile)}
         others = sorted({draw.step for draw in found if not _at_cap(draw, profile)})
         for step in others:
             at_step = [draw for draw in found if draw.step == step and not _at_cap(draw, profile)]
-            finding = _fit(at_step, f"at step {step}", declared, alternatives(declared), half / len(others), profile)
+            finding = _spread_of(at_step, f"at step {step}", declared, half / len(others), profile)
             # The cap decides whether there is enough; any other step can only break the rule.
             if finding.outcome != "INCONCLUSIVE":
                 findings[f"step {step}"] = finding
         return findings
 
     return _judge(story, profile, parts)
+
+
+def _spread_of(found: Sequence[Draw], what: str, declared: Distribution, alpha: float, profile: Profile) -> Finding:
+    """Judge the draws of one step by their shape, and by whether too many are one value: a shape hides a few."""
+    finding = _fit(found, what, declared, alternatives(declared), (1 - _PILE_UP) * alpha, profile)
+    if finding.outcome == "FAIL":
+        return finding
+    return _piled_up(found, what, declared, _PILE_UP * alpha) or finding
+
+
+def _piled_up(found: Sequence[Draw], what: str, declared: Distribution, alpha: float) -> Finding | None:
+    """Whether more draws lie on one value than fresh ones do.
+
+    Of n fresh draws, k lie within a stretch only if k - 1 of the n - 1 others lie within one that begins at one of
+    them: by a binomial tail for each of the n.
+    """
+    n, width = len(found), declared.high - declared.low
+    samples = [draw.factor for draw in found]
+    # A client that stood still for the grace wakes with all that was due meanwhile.
+    late = max((GRACE / draw.wait.nominal for draw in found), default=0.0)
+    for share in _NARROW:
+        most = most_within(samples, share * width)
+        chance = at_least(most - 1, n - 1, share + late / width)
+        if n and n * chance <= alpha / len(_NARROW):
+            return failed(
+                f"{what}: {most} of {n} delays lie within {share * width:.3f} times the nominal one; so many fresh "
+                f"draws pile up with a probability of {n * chance:.1g}",
+                at=found[-1].wait.at,
+                samples=n,
+                piled_up=most,
+            )
+    return None
 
 
 @check("JITTER-02", "Each delay is drawn anew, for every retry and for every client.", figures=_FIGURES)
@@ -374,18 +434,19 @@ def _would_notice(members: Sequence[Draw], declared: Distribution, alpha: float)
 def herd(story: Story, profile: Profile) -> Finding:
     if (nothing := _without_spread(profile)) is not None:
         return nothing
-    found = [w for client in story.clients for w in counted(client, profile) if not w.bound]
-    herds = [members for fault in story.injected(*_HERD_FAULTS) if len(members := _herd(fault, found, profile)) > 1]
+    found = [wait for wait in _fair(story, profile) if not wait.bound]
+    herds = [members for fault in story.injected(*_HERD_FAULTS) for members in _herds(fault, found, profile)]
     return worst(
-        (_arrivals(members, profile) for members in herds),
+        (_arrivals(members, profile, profile.jitter.alpha / len(herds)) for members in herds),
         otherwise=inconclusive(
-            "not provoked: no two clients lost their links by one fault at once; inject abort() with many clients"
+            "not provoked: no two clients lost their links by one fault at once and had the time to come back; inject "
+            "abort() with many clients, and wait for them"
         ),
     )
 
 
-def _herd(fault: Fault, found: Iterable[Wait], profile: Profile) -> list[Wait]:
-    """The clients that lost an open link by a fault, at one instant and at the same step."""
+def _herds(fault: Fault, found: Iterable[Wait], profile: Profile) -> list[list[Wait]]:
+    """The clients that lost an open link by a fault, at one instant; those that draw from one range together."""
     within = max(0.1 * profile.backoff.base, GRACE)
     hit = [
         w
@@ -394,14 +455,16 @@ def _herd(fault: Fault, found: Iterable[Wait], profile: Profile) -> list[Wait]:
         and w.before.opened <= fault.start
         and fault.start - STAMP_DELAY <= w.before.signs[0] <= fault.start + within
     ]
-    steps = [[w for w in hit if w.step == step] for step in {w.step for w in hit}]
-    return max(steps, key=len, default=[])
+    ranges: dict[tuple[float, float], list[Wait]] = {}
+    for wait in hit:
+        ranges.setdefault(bounds(wait.step, profile), []).append(wait)
+    return [members for members in ranges.values() if len(members) > 1]
 
 
-def _arrivals(members: Sequence[Wait], profile: Profile) -> Finding:
+def _arrivals(members: Sequence[Wait], profile: Profile, alpha: float) -> Finding:
     """Count the arrivals in windows of several widths; every window that may hold one lies in one of a grid."""
     low, high = bounds(members[0].step, profile)
-    n, span, alpha = len(members), high - low, profile.jitter.alpha
+    n, span = len(members), high - low
     if not span:
         return unsupported("the profile declares no spread of these delays")
     latency = max(seconds.high - seconds.low for seconds in map(true_wait, members))

@@ -310,7 +310,9 @@ def test_a_reconnect_that_was_asked_for_while_it_connected_leaves_the_count_in_d
     s.end(40.0, how="reset")
     for at in (41.0, 43.5, 48.0):  # retries 1, 2, 3
         s.refused(at)
-    assert verdict("BACKOFF-01", s.record(60.0)).outcome is not FAIL
+    found = verdict("BACKOFF-01", s.record(60.0))
+    assert found.outcome is INCONCLUSIVE
+    assert "no retry whose number is certain" in found.seen
 
 
 def test_an_attempt_that_left_no_trace_before_the_first_is_counted() -> None:

@@ -16,6 +16,7 @@ from pytest_wschaos.checks.distribution import (
     blur,
     constant_probability,
     deviation,
+    most_within,
     needed,
 )
 from pytest_wschaos.checks.runs_test import RunsTest, change_chances, runs_chances, sides
@@ -74,6 +75,15 @@ def test_constant_draws_are_improbable() -> None:
     assert constant_probability([Sample(1.0, 1.01)] * 5, UNIFORM) == pytest.approx(5 * 0.01**4, rel=0.01)
     assert constant_probability(exactly(0.5, 1.5), UNIFORM) == 1
     assert constant_probability(exactly(1.0), UNIFORM) == 1
+
+
+def test_most_within_counts_what_lies_in_a_stretch_for_certain() -> None:
+    assert most_within(exactly(1.0, 1.25, 1.5, 3.0), 0.5) == 3
+    assert most_within(exactly(1.0, 1.25, 1.5, 3.0), 0.0) == 1
+    assert most_within(exactly(2.0, 2.0, 1.0), 0.0) == 2
+    assert most_within([Sample(1.0, 1.25), Sample(1.25, 1.5), Sample(1.0, 2.0)], 0.5) == 2
+    assert most_within([Sample(1.0, 1.25), Sample(1.25, 1.5)], 0.375) == 1
+    assert most_within([], 1.0) == 0
 
 
 def test_binomial_bound_is_exceeded_with_less_than_alpha() -> None:

@@ -119,7 +119,9 @@ class TestPings:
         s.opened(0.0)
         s.fault(1.0, "bandwidth", rate=10)
         s.ping(55.0)
-        assert verdict("HEARTBEAT-01", s.record(56)).outcome is not FAIL
+        found = verdict("HEARTBEAT-01", s.record(56))
+        assert found.outcome is INCONCLUSIVE
+        assert "a slow link may have held one back" in found.seen
 
     def test_an_unanswered_ping_ends_the_judgement(self) -> None:
         s = Script()
@@ -528,6 +530,17 @@ class TestIdle:
         s.end(60.0)
         assert verdict("HEARTBEAT-06", s.record(100)).outcome is expected
 
+    @pytest.mark.parametrize(("ready", "cut", "expected"), [(8.0, 10.0, INCONCLUSIVE), (4.0, 14.0, FAIL)])
+    def test_the_silence_before_ready_is_not_the_heartbeats(self, ready: float, cut: float, expected: Outcome) -> None:
+        s = Script()
+        s.fault(0.0, "idle_timeout", seconds=10)
+        s.opened(0.0, ready=False)
+        s.frame(ready, "down", "welcome", last_id=0, recovered=False)
+        s.event(ready, "ready")
+        s.event(cut, "cut", "proxy", conn=1, fault="idle_timeout", how="fin")
+        s.end(cut)
+        assert verdict("HEARTBEAT-06", s.record(60), interval=5, server_interval=None).outcome is expected
+
     def test_a_timeout_shorter_than_the_interval_proves_nothing(self) -> None:
         s = Script()
         s.opened(0.0)
@@ -625,6 +638,24 @@ class TestLeftovers:
         found = verdict("HEARTBEAT-08", s.record(250))
         assert found.outcome is FAIL
         assert "3 pings within 30.000 s, where an earlier connection pinged every 30.000 s" in found.seen
+
+    @pytest.mark.parametrize("why", ["suspend", "lag", None])
+    def test_a_ping_on_waking_is_out_of_turn(self, why: str | None) -> None:
+        s = detected()
+        if why == "suspend":
+            s.fault(140.0, "suspend", until=143.0, client="c", pid=1)
+        elif why == "lag":
+            s.lag(143.0, 3.0)
+        for at in (131.0, 143.01, 161.0, 191.0):
+            s.ping(at)
+        assert verdict("HEARTBEAT-08", s.record(250)).outcome is (PASS if why else FAIL)
+
+    def test_pings_multiply_around_a_sleep_too(self) -> None:
+        s = detected()
+        s.pings(131.0, 250.0)
+        s.pings(115.0, 250.0)
+        s.fault(140.0, "suspend", until=143.0, client="c", pid=1)
+        assert verdict("HEARTBEAT-08", s.record(250)).outcome is FAIL
 
     def test_pings_between_large_messages_are_for_flow(self) -> None:
         s = detected()

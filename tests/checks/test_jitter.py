@@ -109,6 +109,50 @@ def test_another_shape_than_declared(draw: Draw, expected: list[Outcome]) -> Non
     assert outcomes(fleet(draw)) == expected
 
 
+def first_retry_on_time(rng: Random, nominal: float) -> float:
+    return nominal if nominal == PROFILE.backoff.base else uniform(rng, nominal)
+
+
+def whole_seconds(rng: Random, nominal: float) -> float:
+    return uniform(rng, nominal) if nominal == PROFILE.backoff.base else max(1.0, round(uniform(rng, nominal)))
+
+
+def often_nominal(rng: Random, nominal: float) -> float:
+    return nominal if rng.random() < 0.3 else uniform(rng, nominal)
+
+
+@pytest.mark.parametrize(
+    ("draw", "clients", "where"),
+    [
+        (first_retry_on_time, 24, "at step 1: 24 of 24 delays"),
+        (whole_seconds, 40, "at step 2: "),
+        (often_nominal, 24, "at the cap: 4"),
+    ],
+)
+@pytest.mark.parametrize("late", [0.0, 0.004])
+def test_delays_pile_up_on_values_though_their_shape_looks_right(
+    draw: Draw, clients: int, where: str, late: float
+) -> None:
+    found = verdict("JITTER-03", fleet(draw, clients=clients, late=late))
+    assert found.outcome is FAIL
+    assert where in found.seen
+    assert "pile up with a probability of" in found.seen
+
+
+def test_a_client_that_stood_still_for_the_grace_piles_nothing_up() -> None:
+    def stalled(rng: Random, nominal: float) -> float:
+        drawn = uniform(rng, nominal)
+        return 1.05 if nominal == 1.0 and 1.0 < drawn < 1.05 else drawn
+
+    assert verdict("JITTER-03", fleet(stalled, clients=400, retries=6)).outcome is PASS
+
+
+def test_the_error_rate_is_what_it_is_said_to_be() -> None:
+    profile = PROFILE.with_(jitter={"alpha": 0.05})
+    records = [fleet(uniform, clients=10, retries=7, seed=seed, late=0.01) for seed in range(200)]
+    assert sum(verdict("JITTER-03", record, profile).outcome is FAIL for record in records) <= 10
+
+
 def test_one_draw_for_the_whole_process() -> None:
     assert outcomes(fleet(lambda rng, nominal: nominal * 0.8)) == [FAIL, FAIL, FAIL]
 
@@ -209,6 +253,26 @@ def test_a_range_narrowed_by_the_ceiling_is_left_out() -> None:
     assert verdict("JITTER-03", fleet(uniform), profile).measured["left_out"]["samples"] == 150
 
 
+def cut_short(until: float) -> Record:
+    """1000 clients that are refused at one instant, watched until so many seconds later."""
+    rng = Random(3)
+    s = Script()
+    for number in range(1000):
+        refusals(s, [w for w in [rng.uniform(0.5, 1.5)] if w <= until], client=f"c{number}")
+    return s.record(until)
+
+
+@pytest.mark.parametrize("until", [0.53, 1.0, 1.5])
+def test_a_record_that_ends_while_clients_wait_has_seen_the_short_waits_only(until: float) -> None:
+    assert outcomes(cut_short(until)) == [INCONCLUSIVE] * 3
+
+
+def test_waits_that_would_be_over_whatever_was_drawn_do_count() -> None:
+    found = verdict("JITTER-01", cut_short(1.6))
+    assert found.outcome is INCONCLUSIVE  # none at the cap
+    assert found.measured["all"]["samples"] == 1000
+
+
 class TestHerd:
     """JITTER-04"""
 
@@ -232,8 +296,57 @@ class TestHerd:
         assert found.outcome is FAIL
         assert "60 of them came back within 0.050 s" in found.seen
 
+    def test_a_record_that_ends_while_most_are_away(self) -> None:
+        rng = Random(7)
+        s = Script()
+        s.fault(20.0, "abort", until=20.0)
+        for number in range(400):
+            s.opened(0.0, client=f"c{number}")
+            s.end(20.0, how="reset", client=f"c{number}")
+            if (back := 20.0 + rng.uniform(0.5, 1.5)) <= 20.54:
+                s.opened(back, client=f"c{number}")
+        assert verdict("JITTER-04", s.record(20.54)).outcome is INCONCLUSIVE
+
     def test_in_two_waves(self) -> None:
         assert verdict("JITTER-04", self.herd([0.7, 1.3] * 30)).outcome is FAIL
+
+    def behind(self, earliest: float, latest: float) -> Record:
+        """31 clients at the first retry that come back as they should, and 29 at the second."""
+        rng = Random(7)
+        s = Script()
+        s.fault(20.0, "abort", until=20.0)
+        for number in range(60):
+            name, early = f"c{number}", number < 31
+            if not early:
+                s.opened(0.0, client=name)
+                s.end(17.0, how="reset", client=name)
+            s.opened(0.0 if early else 18.0, client=name)
+            s.end(20.0, how="reset", client=name)
+            s.opened(20.0 + (rng.uniform(0.5, 1.5) if early else rng.uniform(earliest, latest)), client=name)
+        return s.record(60)
+
+    def test_every_step_is_judged_and_not_only_the_most_frequent_one(self) -> None:
+        found = verdict("JITTER-04", self.behind(2.0, 2.0))
+        assert found.outcome is FAIL
+        assert found.seen.startswith("29 clients lost their links within 0.000 s; 29 of them came back within 0.100 s")
+        assert verdict("JITTER-04", self.behind(1.0, 3.0)).outcome is PASS
+
+    def test_clients_at_different_retries_with_the_same_delays_are_one_herd(self) -> None:
+        profile = PROFILE.with_(backoff={"factor": 1.0})
+        s = Script()
+        s.fault(20.0, "abort", until=20.0)
+        for number in range(12):
+            name, at = f"c{number}", 20.0 - 1.5 * (number % 4)
+            s.opened(at - 1.5, client=name)
+            while at < 20.0:
+                s.end(at - 0.5, how="reset", client=name)
+                s.opened(at + 0.5, client=name)
+                at += 1.5
+            s.end(20.0, how="reset", client=name)
+            s.opened(21.0, client=name)
+        found = verdict("JITTER-04", s.record(60), profile)
+        assert found.outcome is FAIL
+        assert found.seen.startswith("12 clients")
 
     def test_too_few_clients(self) -> None:
         found = verdict("JITTER-04", self.herd([0.6, 0.9, 1.4]))

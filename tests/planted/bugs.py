@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from broken.auth import StaleToken
+from broken.backoff import BackoffResetByHandshake
+from broken.replay import ReplayedBackwards, ReplayedUnderNewIds, SubscriptionsNotRestored
 
 from pytest_wschaos import Profile, ReferenceClient
-from pytest_wschaos.reference.close_policy import End
 from pytest_wschaos.reference.inbox import Delivery, Inbox
 from pytest_wschaos.reference.link import Link
 from pytest_wschaos.reference.outbox import Outbox, Outgoing, Settled
-from pytest_wschaos.reference.subscriptions import Subscriptions
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,6 @@ class Planted:
         return self.client.__name__
 
 
-# --- 1
-
-
 class _Careless(Outbox):
     def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
         written = list(self._unacked.values())
@@ -54,23 +51,6 @@ class LostBetweenSendAndAck(ReferenceClient):
     """What was written counts as delivered."""
 
     outbox_type = _Careless
-
-
-# --- 2
-
-
-class _Renaming(Outbox):
-    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
-        return super().on_welcome(last_id, False, rejected)
-
-
-class SentTwiceAfterACutBeforeTheAck(ReferenceClient):
-    """It does not look at what the server already has, and sends it again as something new."""
-
-    outbox_type = _Renaming
-
-
-# --- 3
 
 
 class _Haunted(Link):
@@ -89,9 +69,6 @@ class StaleHeartbeatTimer(ReferenceClient):
     link_type = _Haunted
 
 
-# --- 4
-
-
 class TwoReconnectLoops(ReferenceClient):
     """Asked to reconnect while it waits, it does so at once, and after the wait a second time."""
 
@@ -100,38 +77,6 @@ class TwoReconnectLoops(ReferenceClient):
             super().reconnect()
         else:
             self._second = asyncio.get_running_loop().create_task(self._live())
-
-
-# --- 5
-
-
-class _Backwards(Outbox):
-    def _enqueue(self, requests: list[Outgoing], *, first: bool = False) -> None:
-        super()._enqueue(requests[::-1] if first else requests, first=first)
-
-
-class FlushedBackwards(ReferenceClient):
-    """What has to be sent again is put back into the queue one by one, at its front."""
-
-    outbox_type = _Backwards
-
-
-# --- 6
-
-
-class _Amnesiac(Subscriptions):
-    def restore(self, pending: Container[str]) -> list[str]:
-        super().restore(pending)
-        return []
-
-
-class NotSubscribedAgain(ReferenceClient):
-    """In a fresh session nobody asks for the topics of the old one."""
-
-    subscriptions_type = _Amnesiac
-
-
-# --- 7
 
 
 class _Trusting(Inbox):
@@ -150,24 +95,6 @@ class ToldTwiceAfterAResume(ReferenceClient):
     inbox_type = _Trusting
 
 
-# --- 8
-
-
-class _Relieved(Link):
-    async def run(self, token: str | None, deadline: float) -> End:
-        self._owner._backoff.reset()  # type: ignore[attr-defined]
-        return await super().run(token, deadline)
-
-
-class BackoffResetByTheHandshake(ReferenceClient):
-    """An open handshake clears the count of failures."""
-
-    link_type = _Relieved
-
-
-# --- 9
-
-
 class GivesUpAndForgets(ReferenceClient):
     """What waits when it gives up is thrown away, and nobody is told."""
 
@@ -176,8 +103,10 @@ class GivesUpAndForgets(ReferenceClient):
         return []
 
 
-# --- 10
-# StaleToken, which keeps the token of its first connection for all, is one of the broken clients.
+# The other five are among the broken clients: `StaleToken` keeps the token of its first connection for all,
+# `ReplayedUnderNewIds` does not look at what the server already has, `ReplayedBackwards` puts what has to be sent again
+# back one by one, `SubscriptionsNotRestored` asks for none of its topics in a fresh session, and for
+# `BackoffResetByHandshake` an open handshake clears the count of failures.
 
 
 BRISK = Profile().with_(
@@ -189,7 +118,7 @@ SOON_TIRED = Profile().with_(reconnect={"max_retries": 2})
 
 PLANTED = (
     Planted(LostBetweenSendAndAck, ("send", "abort", "silent_drop"), "delivery"),
-    Planted(SentTwiceAfterACutBeforeTheAck, ("send", "abort", "silent_drop"), "once", min_size=4),
+    Planted(ReplayedUnderNewIds, ("send", "abort", "silent_drop"), "once", min_size=4),
     Planted(
         StaleHeartbeatTimer,
         ("send", "abort", "mute_pongs", "latency"),
@@ -201,11 +130,11 @@ PLANTED = (
         longest=3.0,
     ),
     Planted(TwoReconnectLoops, ("send", "reconnect", "latency", "disconnect"), ("one connection", "stability")),
-    Planted(FlushedBackwards, ("send", "abort", "silent_drop"), "order", min_size=3),
-    Planted(NotSubscribedAgain, ("subscribe", "restart", "new_epoch"), "subscriptions", min_size=3),
+    Planted(ReplayedBackwards, ("send", "abort", "silent_drop"), "order", min_size=3),
+    Planted(SubscriptionsNotRestored, ("subscribe", "restart", "new_epoch"), "subscriptions", min_size=3),
     Planted(ToldTwiceAfterAResume, ("subscribe", "publish", "abort"), "once", min_size=4),
     Planted(
-        BackoffResetByTheHandshake,
+        BackoffResetByHandshake,
         ("send", "disconnect", "accept_then_close"),
         "BACKOFF-03",
         rules=("BACKOFF-03",),

@@ -21,15 +21,15 @@ from .clocks import VIRTUAL
 
 RUN = """
 import sys
-from tests.simulation.herd import record
+from tests.simulation.{world} import record
 print(record(int(sys.argv[1]), sys.argv[2]))
 """
 
 
-def fresh(seed: int, clock: str = "virtual", salt: str = "random") -> str:
-    """What a run in a process of its own records: a digest of times, order, sizes and bytes."""
+def fresh(world: str, seed: int, clock: str = "virtual", salt: str = "random") -> str:
+    """What a run in a process of its own records: times, order, sizes and bytes."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(seed), clock],
+        [sys.executable, "-c", RUN.format(world=world), str(seed), clock],
         env={**os.environ, "PYTHONHASHSEED": salt},
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -41,17 +41,18 @@ def fresh(seed: int, clock: str = "virtual", salt: str = "random") -> str:
     return done.stdout
 
 
-def test_fresh_processes_with_the_same_seed_do_the_same_to_the_byte() -> None:
-    first = fresh(1)
-    events = int(first.split()[0])
-    assert events > 2000
-    assert fresh(1) == first
-    assert fresh(1, salt="7") == first
-    assert fresh(2) != first
+@pytest.mark.parametrize(("world", "events"), [("herd", 2000), ("storm", 500)])
+def test_fresh_processes_with_the_same_seed_do_the_same_to_the_byte(world: str, events: int) -> None:
+    first = fresh(world, 1)
+    assert int(first.split()[0]) > events
+    assert fresh(world, 1) == first
+    assert fresh(world, 1, salt="7") == first
+    assert fresh(world, 2) != first
 
 
-def test_the_hybrid_clock_repeats_times_and_order() -> None:
-    assert fresh(1, "hybrid") == fresh(1, "hybrid")
+@pytest.mark.parametrize("world", ["herd", "storm"])
+def test_the_hybrid_clock_repeats_times_and_order(world: str) -> None:
+    assert fresh(world, 1, "hybrid") == fresh(world, 1, "hybrid")
 
 
 async def chances() -> list[object]:

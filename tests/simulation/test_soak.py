@@ -13,14 +13,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from broken.replay import ForgetsItsSequence, NewestFirst, SubscriptionsNotRestored
 
 from pytest_wschaos import Profile, ReferenceClient
 from pytest_wschaos.checks.rule import judge
 from pytest_wschaos.checks.verdict import Outcome
 from pytest_wschaos.cli import main
-from pytest_wschaos.reference.inbox import Inbox
-from pytest_wschaos.reference.outbox import Outbox, Outgoing
-from pytest_wschaos.reference.subscriptions import Subscriptions
 from pytest_wschaos.simulation.soak import Settings, soak
 from pytest_wschaos.simulation.soak.progress import Progress
 from pytest_wschaos.simulation.soak.storm import KINDS, draw
@@ -74,40 +72,15 @@ def test_the_same_seed_gives_the_same_summary() -> None:
     assert quiet(6, "1") != first
 
 
-class Backlog(Outbox):
-    def _enqueue(self, requests: list[Outgoing], *, first: bool = False) -> None:
-        super()._enqueue(requests, first=True)
-
-
-class NewestFirst(ReferenceClient):
-    outbox_type = Backlog
-
-
-class Amnesiac(Subscriptions):
-    def restore(self, pending: object) -> list[str]:
-        self._topics.clear()
-        return []
-
-
-class NothingRestored(ReferenceClient):
-    subscriptions_type = Amnesiac
-
-
-class Uncounting(Inbox):
-    def resume_fields(self) -> dict[str, object]:
-        fields = super().resume_fields()
-        return {**fields, "seq": 0} if fields else fields
-
-
-class ForgetsItsSequence(ReferenceClient):
-    inbox_type = Uncounting
-
-
 @pytest.mark.parametrize(
     ("kind", "seed", "told"),
     [
         (NewestFirst, 1, r"message \d+ reached the server after message \d+"),
-        (NothingRestored, 1, r"publication \d+ of news-\d has not come, the last one was \d+ within 60 s, in a calm"),
+        (
+            SubscriptionsNotRestored,
+            1,
+            r"publication \d+ of news-\d has not come, the last one was \d+ within 60 s, in a calm",
+        ),
         (ForgetsItsSequence, 1, "1 of 49 rules did not hold: REPLAY-04 FAIL"),
     ],
 )
