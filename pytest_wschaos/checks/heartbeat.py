@@ -522,7 +522,7 @@ def _multiplied(story: Story, client: Client, interval: float) -> Iterator[Findi
 
 def _on_waking(story: Story, ping: Ping) -> bool:
     """Whether a ping came right after a standstill: a client that noticed it tests the link out of turn."""
-    return story.record.lag(ping.at - GRACE, ping.at) > GRACE
+    return story.record.standstill(ping.at, GRACE) > GRACE
 
 
 def _sent(connection: Connection) -> int:
