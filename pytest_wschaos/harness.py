@@ -386,6 +386,7 @@ class Chaos(ChaosProxy):
 
         Raises:
             ValueError: ``n`` or ``lanes`` cannot be, or there are too few descriptors for ``n`` on the real clock.
+            TypeError: the factory is none, or makes no clients; or the options are not for the clients that it makes.
             RuntimeError: no loop is running.
         """
         from .simulation.fleet import Fleet  # only few tests need it
