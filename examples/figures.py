@@ -2,7 +2,7 @@
 
 Each client runs alone, with its default settings except for the heartbeat: a ping every 2 s, 1 s for its answer
 (aiohttp fixes the latter at half of the former). ``seconds`` is how long the server misbehaves in each way, 10 by
-default; at that the whole takes about four minutes.
+default; at that the whole takes three and a half minutes.
 """
 
 import asyncio

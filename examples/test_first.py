@@ -9,7 +9,7 @@ from my_client import MyClient
 
 from pytest_wschaos import Profile
 
-MY_PROFILE = Profile().with_(
+MY_PROFILE = Profile().with_(  # what my client promises
     heartbeat={"interval": 1.5, "deadline": 1},
     backoff={"base": 0.5, "factor": 2, "cap": 8},
     reconnect={"open_timeout": 1, "max_retries": None},

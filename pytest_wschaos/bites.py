@@ -1,6 +1,6 @@
 """Faults that met nothing: the test shows nothing then, and fails; of a sweep of seeds, where none met anything.
 
-Light, as plugin.py is. PYTEST_DONT_REWRITE: nothing is asserted here.
+PYTEST_DONT_REWRITE: nothing is asserted here.
 """
 
 from __future__ import annotations

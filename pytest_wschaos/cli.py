@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import errno
-import logging
 import math
 import os
 import signal
@@ -20,7 +18,18 @@ MOST_CLIENTS = 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, or 2 where it could not be done (soak: 1, something was broken)."""
+    """Run the command; returns the exit status: 0, or 2 where it could not be done (soak: 1, something was broken).
+
+    130: Ctrl-C. What takes time to import is imported in here, so that Ctrl-C at the start is no traceback either.
+    """
+    try:
+        options = _parser().parse_args(arguments)
+        return {"rules": _rules, "soak": _soak, "reference-server": _reference_server}[options.command](options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wschaos", description=__doc__)
     parser.add_argument("--version", action="version", version=f"pytest-wschaos {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -56,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     soak.add_argument("--seed", type=_whole, help="where all randomness comes from (default: a new one each time)")
     soak.add_argument("--profile", help="a preset (default, rfc6455, websockets), or a .toml or .json file")
     soak.add_argument("--quiet", action="store_true", help="no progress, only the summary")
-    options = parser.parse_args(arguments)
-    return {"rules": _rules, "soak": _soak, "reference-server": _reference_server}[options.command](options)
+    return parser
 
 
 def _port(text: str) -> int:
@@ -122,8 +130,6 @@ def _soak(options: argparse.Namespace) -> int:
     except ProfileError as error:
         print(f"wschaos soak: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    except KeyboardInterrupt:
-        return 130
     if summary.violation is not None:
         _say(summary.violation + "\n")
     _say("\n".join([*summary.lines(), *summary.figures()]))
@@ -133,6 +139,9 @@ def _soak(options: argparse.Namespace) -> int:
 
 
 def _reference_server(options: argparse.Namespace) -> int:
+    import asyncio
+    import logging
+
     from .harness import load_profile
     from .profile import ProfileError
 
@@ -144,12 +153,12 @@ def _reference_server(options: argparse.Namespace) -> int:
         told = getattr(error, "strerror", None) or error
         print(f"wschaos reference-server: {told}{hint}", file=sys.stderr)  # noqa: T201
         return 2
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
 async def _serve(options: argparse.Namespace, profile: object) -> None:
+    import asyncio
+
     from .profile import Profile
     from .reference.server import ReferenceServer
 
@@ -181,6 +190,8 @@ async def _serve(options: argparse.Namespace, profile: object) -> None:
 
 
 def _on_signal(action: Callable[[], object]) -> None:
+    import asyncio
+
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C still ends it, without draining
             asyncio.get_running_loop().add_signal_handler(number, action)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 if TYPE_CHECKING:
@@ -236,14 +237,17 @@ class ClientFaults:
         ``client`` says whose process it is. Its clock jumps: the rule HEARTBEAT-09 asks what it does then.
 
         Raises:
-            FaultError: there is no such process, it is this one or not ours, or the platform cannot stop one.
+            FaultError: there is no such process, it is this one, one that this one lives in or not ours, ``client``
+                is no name, or the platform cannot stop a process.
         """
-        if _whole("pid", pid) <= 0 or pid == os.getpid():
-            raise FaultError(f"pid = {pid!r}: must be a process other than this one")
+        _whole("pid", pid)
+        _text("client", client)
         if self._network.virtual:
             raise FaultError("suspend() stops another process, which lives in real time: use clock='real'")
         if not hasattr(signal, "SIGSTOP"):
             raise FaultError("suspend() needs a platform that can stop a process (SIGSTOP)")
+        if pid <= 1 or pid in _lineage():
+            raise FaultError(f"pid = {pid}: must be a process that the test has started")
         try:
             os.kill(pid, 0)
         except (OSError, OverflowError) as error:
@@ -257,6 +261,19 @@ class ClientFaults:
         fault = self._network.inject("suspend", lambda _: os.kill(pid, signal.SIGSTOP), wake, details)
         self._started.callback(fault.remove)  # nobody is left asleep, however the test ends
         return fault
+
+
+def _lineage() -> set[int]:
+    """This process and those that it descends from, as far as the platform tells: asleep, none of them would wake."""
+    lineage, pid = {os.getpid()}, os.getppid()
+    while pid > 0 and pid not in lineage:
+        lineage.add(pid)
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:  # no Linux, or not to be seen from here
+            break
+        pid = int(stat.rpartition(")")[2].split()[1])  # the name before may hold anything
+    return lineage
 
 
 def _number(name: str, value: object, what: str) -> float:

@@ -64,7 +64,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         loop: a virtual loop to run on; by default the one that is running, in real time a thread of its own.
 
     Raises:
-        UpstreamError: nothing listens there.
+        UpstreamError: nothing listens there, or the name cannot be resolved.
     """
 
     def __init__(
@@ -180,8 +180,13 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
     ) -> Event:
         """The next event of a kind after the one that the last wait returned; with ``count`` the n-th such.
 
-        Events that came between two waits count. Without a ``timeout`` (seconds) the profile's patience holds:
-        the time in which a client that keeps it is ready again whatever single thing went wrong.
+        Events that came between two waits count.
+
+        Args:
+            timeout: seconds; None: the profile's patience, the time in which a client that keeps it is ready again
+                whatever single thing went wrong (115 s by the default profile).
+            client: the listener that it must concern; None: any.
+            place: who must have seen it; None: anyone.
 
         Raises:
             EventTimeout: it did not come; the message says what came instead.
@@ -199,9 +204,15 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         client: str | None = None,
         place: Place | None = None,
     ) -> Event:
-        """:meth:`wait_for`, for tests that are not asynchronous: blocks."""
+        """:meth:`wait_for`, for tests that are not asynchronous: blocks.
+
+        Raises:
+            EventTimeout, ValueError: as :meth:`wait_for` does.
+            RuntimeError: a loop is running in this thread, and with it perhaps the client: nothing would ever come.
+        """
         __tracebackhide__ = True
         self._runner.require_other_thread()
+        _require_no_loop()
         return self._cursor.wait(kind, count, self._timeout(timeout), client, place)
 
     def _timeout(self, timeout: float | None) -> float:
@@ -386,6 +397,7 @@ class Chaos(ChaosProxy):
 
         Raises:
             ValueError: ``n`` or ``lanes`` cannot be, or there are too few descriptors for ``n`` on the real clock.
+            TypeError: the factory is none, or makes no clients; or the options are not for the clients that it makes.
             RuntimeError: no loop is running.
         """
         from .simulation.fleet import Fleet  # only few tests need it
@@ -418,6 +430,14 @@ class Chaos(ChaosProxy):
         self._path, self._query = path, ""
         self._network.redirect(f"127.0.0.1:{server.port}")
         return self.url
+
+
+def _require_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("wait() would block the running loop: await wait_for() instead")
 
 
 def _broken(verdicts: list[Verdict], patterns: tuple[str, ...], strict: bool) -> list[Verdict]:
@@ -470,6 +490,8 @@ def _require_listener(loop: asyncio.AbstractEventLoop, address: str) -> None:
             socket.create_connection((host, int(port)), UPSTREAM_TIMEOUT).close()
         elif not network.listens(host, int(port)):
             raise ConnectionRefusedError("connection refused")
+    except socket.gaierror as error:
+        raise UpstreamError(f"{host} cannot be resolved ({error.strerror})") from None
     except OSError as error:
         reason = str(error) or f"no answer within {UPSTREAM_TIMEOUT:g} s"
         raise UpstreamError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import bites, virtual_time
+from . import virtual_time
 from .settings import (
     MARKER,
     SWEEP,
@@ -55,7 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     check(config)
     if seeds_of(config) > 1:
-        config.pluginmanager.register(bites.Sweeps(), "wschaos-sweeps")
+        from .bites import Sweeps
+
+        config.pluginmanager.register(Sweeps(), "wschaos-sweeps")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -114,8 +116,10 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and getattr(call.excinfo.value, "wschaos_says_it_all", False):
         report.longrepr = f"{call.excinfo.typename}: {call.excinfo.value}" + _place(call.excinfo)
     chaos = item.stash.get(_chaos, [])
-    if report.when == "call" and report.passed:
-        bites.require(item, chaos, report)
+    if chaos and report.when == "call" and report.passed:
+        from .bites import require
+
+        require(item, chaos, report)
     if not (chaos and report.failed):
         return report
     if "what happened:" in report.longreprtext:

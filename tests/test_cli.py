@@ -166,6 +166,27 @@ def test_the_rules_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rules", "BACKOFF-99"]) == 2
     assert "wschaos rules: no rule 'BACKOFF-99': there are BACKOFF-01" in capsys.readouterr().err
 
+    assert main(["rules", "x"]) == 2
+    assert capsys.readouterr().err == "wschaos rules: no rule 'x': 'wschaos rules' lists them\n"
+
+
+@pytest.mark.parametrize("command", ["soak", "reference-server"])
+def test_ctrl_c_while_it_starts_ends_it_quietly(command: str) -> None:
+    # The first import that takes time is where a person would hit it.
+    code = (
+        "import sys\n"
+        "from pytest_wschaos.cli import main\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('asyncio', 'pytest_wschaos.harness'):\n"
+        "            raise KeyboardInterrupt\n"
+        "assert 'asyncio' not in sys.modules\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        f"raise SystemExit(main([{command!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LATER)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -535,7 +536,9 @@ def test_a_process_that_ended_in_its_sleep_needs_no_waking(chaos: Chaos, process
 @pytest.mark.parametrize(
     ("pid", "told"),
     [
-        (0, "must be a process other than this one"),
+        (0, "pid = 0: must be a process that the test has started"),
+        (1, "pid = 1: must be a process that the test has started"),
+        (-5, "must be a process that the test has started"),
         ("1", "pid = '1': must be a whole number"),
         (2**22 + 1, "cannot be suspended: No such process"),
         (2**70, "cannot be suspended"),
@@ -547,9 +550,33 @@ def test_what_is_no_process_cannot_be_suspended(quiet: Chaos, pid: Any, told: st
     assert not [event for event in quiet.timeline if event.kind == "fault"]
 
 
-def test_this_process_cannot_be_suspended(quiet: Chaos) -> None:
-    with pytest.raises(FaultError, match="must be a process other than this one"):
-        quiet.suspend(os.getpid())
+@pytest.mark.parametrize("pid", [os.getpid, os.getppid])
+def test_neither_this_process_nor_its_parent_can_be_suspended(quiet: Chaos, pid: Callable[[], int]) -> None:
+    with pytest.raises(FaultError, match="must be a process that the test has started"):
+        quiet.suspend(pid())
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells the parent of another process")
+def test_no_ancestor_can_be_suspended() -> None:
+    asks = (
+        "import os, sys\n"
+        "from pytest_wschaos import Chaos, FaultError\n"
+        "with Chaos() as chaos:\n"
+        "    try:\n"
+        "        chaos.suspend(int(sys.argv[1]))\n"
+        "    except FaultError as error:\n"
+        "        print(error)\n"
+    )
+    between = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {asks!r}, sys.argv[1]], check=True)"
+    command = [sys.executable, "-c", between, str(os.getpid())]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=4 * LATER, check=True)
+    assert told.stdout == f"pid = {os.getpid()}: must be a process that the test has started\n"
+
+
+@pytest.mark.parametrize("client", [None, 2])
+def test_whose_process_it_is_must_be_a_name(quiet: Chaos, client: Any) -> None:
+    with pytest.raises(FaultError, match=f"client = {client!r}: must be a string"):
+        quiet.suspend(2**22 + 1, client)
 
 
 def test_a_platform_without_the_signal_cannot_suspend(quiet: Chaos, monkeypatch: pytest.MonkeyPatch) -> None:

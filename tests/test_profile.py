@@ -65,6 +65,7 @@ def test_patience_covers_detection_waits_and_handshakes() -> None:
     profile = Profile()
     assert profile.patience > profile.detection + profile.backoff.ceiling + 2 * profile.reconnect.open_timeout
     assert profile.detection == 40
+    assert Profile().patience == 115  # as the documentation says
 
 
 def test_the_first_delay_has_its_own_bound_where_one_is_declared() -> None:

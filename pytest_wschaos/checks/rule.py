@@ -87,7 +87,8 @@ def select(*patterns: str) -> list[str]:
         if not matching:
             area = re.split(r"[^A-Z]", pattern.upper())[0]
             near = [rule for rule in rules() if rule.startswith(area)] if area else []
-            raise UnknownRule(f"no rule {pattern!r}: there are {', '.join(near or rules())}")
+            told = f"there are {', '.join(near)}" if near else "'wschaos rules' lists them"
+            raise UnknownRule(f"no rule {pattern!r}: {told}")
         chosen.update(dict.fromkeys(matching))
     return list(chosen)
 

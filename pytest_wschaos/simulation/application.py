@@ -215,9 +215,10 @@ class TestApplication:
 
     async def probe_down(self, deadline: float) -> list[str]:
         """The topics on which nothing comes any more, though the application has asked for them."""
-        asked = [self._ask("subscribe", topic) for topic, sure in self._wanted.items() if not sure]
-        del asked  # those that a client has lost by giving up were asked for again
         topics = list(self._wanted)
+        for topic in topics:
+            if not self._wanted[topic]:  # a client that gave up has lost it
+                self._ask("subscribe", topic)
         await self._until(lambda: all(self._wanted.get(topic) for topic in topics), deadline)
         numbers = {self._publish(topic): topic for topic in topics}
         came = lambda: numbers.keys() <= {told.number for told in self.told}  # noqa: E731

@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Callable
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -49,17 +51,35 @@ class FleetError(AssertionError):
 class _Member:
     """One client of a fleet, of whatever kind."""
 
-    __slots__ = ("client", "task")
+    __slots__ = ("_ended", "client", "task")
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, ended: list[str]) -> None:
+        if not inspect.iscoroutine(client) and not (_can(client, "start") and _can(client, "close")):
+            raise TypeError(f"the factory returned {client!r:.80}: must be a coroutine, or have start() and close()")
         self.client = client
         self.task: asyncio.Future[Any] | None = None
+        self._ended = ended
 
     def start(self) -> None:
-        if inspect.iscoroutine(self.client):
-            self.task = asyncio.ensure_future(self.client)
-        elif inspect.isawaitable(started := self.client.start()):
-            self.task = asyncio.ensure_future(started)
+        with self._crash_told():
+            life = self.client if inspect.iscoroutine(self.client) else self.client.start()
+        if inspect.isawaitable(life):
+            self.task = asyncio.ensure_future(self._live(life))
+
+    async def _live(self, life: Awaitable[Any]) -> None:
+        with self._crash_told():
+            result = await life
+        if inspect.iscoroutine(self.client):  # an object goes on when its start() returns
+            self._ended.append(f"by returning {result!r:.80}")
+
+    @contextmanager
+    def _crash_told(self) -> Iterator[None]:
+        """It is raised all the same: where nobody waits for the fleet, the loop logs it."""
+        try:
+            yield
+        except Exception as error:
+            self._ended.append("with " + "".join(traceback.format_exception_only(error)).strip())
+            raise
 
     @property
     def ready(self) -> bool:
@@ -70,10 +90,13 @@ class _Member:
         if self.task is not None:
             self.task.cancel()
             await asyncio.wait([self.task])
-        elif inspect.iscoroutine(self.client):
-            self.client.close()
-        if not inspect.iscoroutine(self.client) and inspect.isawaitable(closed := self.client.close()):
+        closed = self.client.close()  # of a coroutine: where it has not begun
+        if inspect.isawaitable(closed):
             await closed
+
+
+def _can(client: object, name: str) -> bool:
+    return callable(getattr(client, name, None))
 
 
 class Fleet:
@@ -95,6 +118,8 @@ class Fleet:
             raise ValueError(f"n = {n!r}: must be a number of clients, 1 or more")
         if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 0:
             raise ValueError(f"lanes = {lanes!r}: must be a number of clients, 0 or more")
+        if factory is not None and not callable(factory):
+            raise TypeError(f"factory = {factory!r:.80}: must be a function that makes a client")
         if factory is not None and options:
             raise TypeError(f"{', '.join(options)}: options of the reference client, and the factory makes another")
         self._loop = asyncio.get_running_loop()
@@ -106,17 +131,21 @@ class Fleet:
         self._all = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._members: list[_Member] = []
+        self._ended: list[str] = []
+        """How the lives of clients have ended by themselves, in that order."""
         self._lanes = [f"{name}-{number}" for number in range(min(n, lanes))]
         chaos.server.allow_connections(GENERATIONS * n)
         recorder.count(name, self._tally, only=True)
         url = chaos.url_for(name)
+        make = self._reference(name, options) if factory is None else factory
         for number in range(n):
             lane = self._lanes[number] if number < len(self._lanes) else None
             if lane is not None:
                 recorder.count(lane, self._tally, only=False)
             report = self._reporter(number, lane)
-            make = self._reference(name, options) if factory is None else factory
-            self._members.append(_Member(make(url if lane is None else chaos.url_for(lane), number, report)))
+            self._members.append(
+                _Member(make(url if lane is None else chaos.url_for(lane), number, report), self._ended)
+            )
 
     def _reference(self, name: str, options: dict[str, Any]) -> Factory:
         chaos = self._chaos
@@ -168,14 +197,22 @@ class Fleet:
             timeout: seconds; None: the profile's patience, and as long as :meth:`start` spreads them.
 
         Raises:
-            FleetError: they are not by then.
+            FleetError: they are not by then, or cannot be, as the life of one has ended by itself.
+            RuntimeError: :meth:`start` was not called.
         """
         __tracebackhide__ = True
+        if not self._timers:
+            raise RuntimeError("the fleet is not going to be ready: start() was not called")
         if timeout is None:
-            started = max((timer.when() for timer in self._timers), default=0.0)
+            started = max(timer.when() for timer in self._timers)
             timeout = self._chaos.profile.patience + max(0.0, started - self._loop.time())
         deadline = self._loop.time() + timeout
         while not self.is_ready:
+            if self._ended:
+                many = f"{len(self._ended)} {'has' if len(self._ended) == 1 else 'have'} ended"
+                raise FleetError(
+                    f"{self.ready_count} of {len(self._members)} clients are ready, {many}, the first {self._ended[0]}"
+                )
             if self._loop.time() >= deadline:
                 raise FleetError(f"{self.ready_count} of {len(self._members)} clients were ready after {timeout:g} s")
             await asyncio.sleep(min(POLL, max(0.0, deadline - self._loop.time())))
@@ -257,20 +294,21 @@ class Fleet:
         """Publish to all, and wait until each has told of a message, or for ``timeout`` seconds.
 
         Args:
-            publish: how to; None: by the reference server.
+            publish: how to; None: by the reference server. What it raises is raised.
         """
         self._all.clear()
-        self._received = {}
+        received: dict[int, float] = {}
+        self._received = received
         start = self._loop.time()
         try:
             published = (self._chaos.server.publish if publish is None else publish)(topic, data)
             if inspect.isawaitable(published):
                 await published
-            async with asyncio.timeout(timeout):
-                await self._all.wait()
-        except TimeoutError:
-            pass
-        received, self._received = self._received, None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._all.wait()
+        finally:
+            self._received = None
         return FanOut(len(self._members), tuple(sorted(at - start for at in received.values())))
 
     async def drain(self, retry_after: float = 1.0, window: float = 10.0, deadline: float = 30.0) -> Drained:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 INDENT = " " * 4
 
 
-def as_test(schedules: Sequence[Schedule], client: type, profile: Profile, seed: int) -> str:
-    """The source of a test that plays the same again."""
+def as_test(
+    schedules: Sequence[Schedule], client: type, profile: Profile, seed: int, rules: tuple[str, ...] | None = None
+) -> str:
+    """The source of a test that plays the same again; ``rules`` None: those of :func:`.survive` by default."""
     imports = [
         "from pytest_wschaos.simulation.play import survive",
         f"from {client.__module__} import {client.__name__}",
@@ -27,6 +29,8 @@ def as_test(schedules: Sequence[Schedule], client: type, profile: Profile, seed:
         imports.append("from pytest_wschaos import Profile")
         arguments.append(f"profile={figures}")
     arguments.append(f"seed={seed}")
+    if rules is not None:
+        arguments.append(f"rules={rules!r}")
     lines = [*sorted(imports), "", "", "def test_again():", f"{INDENT}survive("]
     for argument in arguments:
         lines += [INDENT * 2 + line for line in f"{argument},".splitlines()]

@@ -72,7 +72,11 @@ class Played:
         lines += [verdict_text(verdict) for verdict in self.failed]
         at = next((verdict.at for verdict in self.failed if verdict.at is not None), None)
         lines += [timeline_text(self.record, at), "", "the same as a test of its own:", ""]
-        return "\n".join([*lines, as_test(self.schedules, self.client, self.profile, self.seed)])
+        return "\n".join([*lines, self._as_test()])
+
+    def _as_test(self) -> str:
+        rules = None if self.rules == RULES else self.rules
+        return as_test(self.schedules, self.client, self.profile, self.seed, rules)
 
 
 def play(
@@ -80,7 +84,7 @@ def play(
     client: type[ReferenceClient] = ReferenceClient,
     profile: Profile | str | None = None,
     seed: int = 0,
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] | str = RULES,
 ) -> Played:
     """Play schedules beside each other in a fresh world, to its end: all faults stop first, then it must recover.
 
@@ -89,7 +93,7 @@ def play(
         client: the reference client, or a subclass of it.
         profile: the figures of client and server, and those that the client is judged by.
         seed: where all randomness comes from, that of delays too.
-        rules: ids or globs of the rules that are judged.
+        rules: ids or globs of the rules that are judged, or a single one.
 
     Raises:
         ScheduleError: a step cannot be.
@@ -108,7 +112,8 @@ def play(
         return await _live(schedules, client, figures, seed)
 
     record, broken = run(world, seed=seed, time_limit=TIME_LIMIT)
-    return Played(schedules, client, figures, seed, record, broken, tuple(rules))
+    named = (rules,) if isinstance(rules, str) else tuple(rules)
+    return Played(schedules, client, figures, seed, record, broken, named)
 
 
 def survive(
@@ -116,7 +121,7 @@ def survive(
     client: type[ReferenceClient] = ReferenceClient,
     profile: Profile | str | None = None,
     seed: int = 0,
-    rules: Sequence[str] = RULES,
+    rules: Sequence[str] | str = RULES,
 ) -> Played:
     """:func:`play`, and raise where a promise or a rule was broken. A rule that was not provoked is no failure.
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ LASTING = frozenset(
 OF_THE_APPLICATION = frozenset({"send", "publish", "subscribe", "unsubscribe", "pause", "reconnect"})
 OF_THE_SERVER = frozenset({"rotate_token", "new_epoch", "restart"})
 KINDS = MOMENTARY | LASTING | OF_THE_APPLICATION | OF_THE_SERVER
+SAYS: Mapping[str, Mapping[str, type]] = {
+    "send": {"topic": str, "size": int},
+    "publish": {"topic": str, "size": int},
+    "subscribe": {"topic": str},
+    "unsubscribe": {"topic": str},
+}
+"""The arguments of what the application does, but for ``lasts``; each may be left out."""
 
 
 class ScheduleError(ValueError):
@@ -82,6 +90,8 @@ async def perform(chaos: ChaosProxy, *schedules: Schedule, application: Applicat
 
     Raises:
         ScheduleError: a step cannot be. Nothing has happened then, unless it is a fault's argument that is wrong.
+
+    What the application raises is raised as it is.
     """
     due: list[tuple[float, int, Step | End]] = []
     loop = asyncio.get_running_loop()
@@ -100,18 +110,14 @@ async def perform(chaos: ChaosProxy, *schedules: Schedule, application: Applicat
             if callable(action):
                 action()
                 continue
-            _, kind, arguments = action
-            try:
-                end = _begin(chaos, kind, arguments, application)
-            except (TypeError, ValueError) as error:
-                raise ScheduleError(f"step {action!r}: {error}") from error
-            if end is not None:
-                heapq.heappush(due, (loop.time() + arguments["lasts"], number, end))
+            if (end := _begin(chaos, action, application)) is not None:
+                heapq.heappush(due, (loop.time() + action[2]["lasts"], number, end))
                 number += 1
     finally:
-        for _, _, action in due:  # whatever went wrong, nothing stays in force
-            if callable(action):
-                action()
+        with ExitStack() as ends:  # whatever went wrong, even with one of them, nothing stays in force
+            for _, _, action in due:
+                if callable(action):
+                    ends.callback(action)
 
 
 def _checked(step: Step, application: Application | None) -> float:
@@ -135,15 +141,33 @@ def _checked(step: Step, application: Application | None) -> float:
         raise ScheduleError(f"step {step!r}: {kind} {wants}")
     if application is None and kind in OF_THE_APPLICATION:
         raise ScheduleError(f"step {step!r}: there is no application here to {kind}")
+    if kind in OF_THE_APPLICATION:
+        _check_sayings(step)
     return float(gap)
 
 
-def _begin(chaos: Any, kind: str, arguments: Mapping[str, Any], application: Application | None) -> End | None:
+def _check_sayings(step: Step) -> None:
+    says = SAYS.get(step[1], {})
+    for name, value in step[2].items():
+        if name != "lasts" and not (name in says and isinstance(value, says[name])):
+            takes = ", ".join(f"{name} ({kind.__name__})" for name, kind in says.items()) or "nothing of that kind"
+            raise ScheduleError(f"step {step!r}: {name} = {value!r}: {step[1]} takes {takes}")
+
+
+def _begin(chaos: Any, step: Step, application: Application | None) -> End | None:
     """Do what a step says; returns what ends it, where it lasts."""
+    _, kind, arguments = step
     if kind in OF_THE_APPLICATION:
         assert application is not None
         return application.act(kind, arguments)
     own = {name: value for name, value in arguments.items() if name != "lasts"}
+    try:
+        return _inject(chaos, kind, own)
+    except (TypeError, ValueError) as error:
+        raise ScheduleError(f"step {step!r}: {error}") from error
+
+
+def _inject(chaos: Any, kind: str, own: dict[str, Any]) -> End | None:
     if kind in OF_THE_SERVER:
         return _server(chaos, kind, **own)
     if kind != "idle_timeout":  # which need not meet anything as it is

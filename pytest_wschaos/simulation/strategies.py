@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hypothesis import strategies as st
+try:
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise ImportError(f"{__name__} needs Hypothesis: pip install 'pytest-wschaos[simulation]'") from error
 
 from .schedule import KINDS, Step
 

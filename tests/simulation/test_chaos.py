@@ -70,6 +70,8 @@ def test_what_is_wrong_is_told_as_in_real_time(clock: Any) -> None:
     async def main() -> None:
         with pytest.raises(UpstreamError, match=r"nothing listens on 127.0.0.1:1 \(.*onnection refused\)"):
             ChaosProxy("127.0.0.1:1")
+        with pytest.raises(UpstreamError, match=r"nosuch\.invalid cannot be resolved"):
+            ChaosProxy("nosuch.invalid:1")
         async with Chaos() as chaos:
             with pytest.raises(FaultError, match="clock='real'"):
                 chaos.suspend(1)

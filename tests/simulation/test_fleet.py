@@ -328,3 +328,132 @@ def test_a_timer_that_sets_itself_anew_for_the_same_instant_is_a_livelock() -> N
 
     with pytest.raises(Livelock):
         played(story)
+
+
+# --- clients that end by themselves, and what is no client
+
+
+class Crashing:
+    def start(self) -> None:
+        raise ValueError("mine")
+
+    def close(self) -> None:
+        pass
+
+
+class CrashingLater(Crashing):
+    async def start(self) -> None:  # type: ignore[override]
+        await asyncio.sleep(1)
+        raise ValueError("mine")
+
+
+async def crashing() -> None:
+    await asyncio.sleep(1)
+    raise ValueError("mine")
+
+
+async def leaving() -> str:
+    return "bye"
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (Crashing, "0 of 3 clients are ready, 1 has ended, the first with ValueError: mine"),
+        (CrashingLater, "0 of 3 clients are ready, 3 have ended, the first with ValueError: mine"),
+        (crashing, "0 of 3 clients are ready, 3 have ended, the first with ValueError: mine"),
+        (leaving, "0 of 3 clients are ready, 3 have ended, the first by returning 'bye'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_client_that_crashes_ends_the_wait_at_once(make: Callable[[], Any], told: str) -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)
+        async with Chaos() as chaos, chaos.fleet(3, lambda *_: make()) as fleet:
+            fleet.start(spread=0 if make is not Crashing else 3)
+            with pytest.raises(FleetError, match=f"^{told}$"):
+                await fleet.ready()
+            assert loop.time() < 2
+
+    played(story)
+
+
+def test_a_crash_that_nobody_waits_for_is_logged_by_the_loop() -> None:
+    logged: list[Any] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context["exception"]))
+        async with Chaos() as chaos, chaos.fleet(1, lambda *_: Crashing()) as fleet:
+            fleet.start()
+            await asyncio.sleep(1)
+
+    played(story)
+    assert [str(error) for error in logged] == ["mine"]
+
+
+def test_a_start_that_returns_is_no_end() -> None:
+    class Wrapped:
+        def __init__(self, url: str, number: int, report: Callable[[dict[str, Any]], None]) -> None:
+            self.url = url.replace("/ws", "/echo")
+
+        async def start(self) -> None:
+            self.socket = await websockets.connect(self.url)
+
+        async def close(self) -> None:
+            await self.socket.close()
+
+    async def story() -> None:
+        async with Chaos() as chaos, chaos.fleet(2, Wrapped, lanes=0) as fleet:
+            fleet.start(spread=5)
+            await fleet.ready()
+            assert fleet.is_ready
+
+    played(story)
+
+
+def test_one_that_has_not_begun_is_closed_without_a_word() -> None:
+    async def story() -> None:
+        async with Chaos() as chaos, chaos.fleet(2, lambda *_: crashing()) as fleet:
+            fleet.start(spread=100)
+            with pytest.raises(RuntimeError, match="started before"):
+                fleet.start()
+
+    played(story)
+
+
+def test_a_fleet_that_was_not_started_says_so() -> None:
+    async def story() -> None:
+        async with Chaos() as chaos, chaos.fleet(1) as fleet:
+            with pytest.raises(RuntimeError, match=r"start\(\) was not called"):
+                await fleet.ready()
+
+    played(story)
+
+
+@pytest.mark.parametrize(
+    ("factory", "told"),
+    [
+        (3, "factory = 3: must be a function"),
+        (lambda *_: None, r"the factory returned None: must be a coroutine, or have start\(\) and close\(\)"),
+    ],
+)
+def test_what_makes_no_clients_is_refused(factory: Any, told: str) -> None:
+    async def story() -> None:
+        async with Chaos() as chaos:
+            with pytest.raises(TypeError, match=told):
+                chaos.fleet(1, factory)
+
+    played(story)
+
+
+def test_what_publishing_raises_is_raised() -> None:
+    async def publish(topic: str, data: Any) -> None:
+        raise TimeoutError("mine")
+
+    async def story() -> None:
+        async with Chaos() as chaos, chaos.fleet(1) as fleet:
+            with pytest.raises(TimeoutError, match="mine"):
+                await fleet.fan_out("news", 1, publish=publish)
+
+    played(story)

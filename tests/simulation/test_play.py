@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -89,6 +92,10 @@ def test_schedules_beside_each_other_have_clocks_of_their_own() -> None:
         ((0.0, "latency", {"lasts": 1.0}), "missing"),
         ((0.0, "latency", {"lasts": 1.0, "seconds": -1.0}), "0 s or more"),
         ((0.0, "send", {"lasts": 1.0}), "over at once"),
+        ((0.0, "send", {"topik": "a"}), r"topik = 'a': send takes topic \(str\), size \(int\)"),
+        ((0.0, "publish", {"size": "big"}), "size = 'big': publish takes"),
+        ((0.0, "subscribe", {"size": 1}), r"size = 1: subscribe takes topic \(str\)$"),
+        ((0.0, "reconnect", {"topic": "a"}), "topic = 'a': reconnect takes nothing of that kind"),
     ],
 )
 def test_a_step_that_cannot_be_says_so(step: Any, what: str) -> None:
@@ -111,12 +118,53 @@ def test_whatever_goes_wrong_no_fault_stays() -> None:
     assert run(main) == ["fault", "healed"]
 
 
+class Clumsy:
+    """An application with a bug of its own."""
+
+    def act(self, kind: str, arguments: Mapping[str, Any]) -> None:
+        raise ValueError("mine")
+
+
+def test_what_the_application_raises_is_not_put_down_to_the_schedule() -> None:
+    async def main() -> None:
+        async with Chaos() as chaos:
+            await perform(chaos, [(0.0, "send", {"topic": "a"})], application=Clumsy())
+
+    with pytest.raises(ValueError, match=r"^mine$") as raised:
+        run(main)
+    assert not isinstance(raised.value, ScheduleError)
+
+
+def test_an_end_that_fails_leaves_no_other_fault_in_force() -> None:
+    class Refuses(Clumsy):
+        def act(self, kind: str, arguments: Mapping[str, Any]) -> Callable[[], object]:
+            return super().act  # which takes arguments: it fails
+
+    async def main() -> list[str]:
+        async with Chaos() as chaos:
+            lasting: list[Step] = [(0.0, "pause", {"lasts": 5.0}), (0.0, "refuse", {"lasts": 60.0})]
+            late: list[Step] = [(0.0, "latency", {"seconds": 0.1, "lasts": 60.0}), (0.0, "pause", {"lasts": 6.0})]
+            with pytest.raises(TypeError):
+                await perform(chaos, lasting, late, application=Refuses())
+            return [e["fault"] for e in chaos.timeline if e.kind == "healed"]
+
+    assert sorted(run(main)) == ["latency", "refuse"]
+
+
 @given(st.sampled_from(sorted(KINDS)).flatmap(lambda kind: st.tuples(st.just(kind), strategies.arguments(kind))))
 @settings(database=None, deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 def test_every_kind_can_be_drawn_and_played(drawn: tuple[str, dict[str, Any]]) -> None:
     kind, arguments = drawn
     assert ("lasts" in arguments) == (kind in LASTING | {"pause", "restart"})
     assert play([(0.2, kind, arguments)], rules=()).broken == []
+
+
+def test_without_hypothesis_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "pytest_wschaos.simulation.strategies"
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match=rf"{name} needs Hypothesis: pip install 'pytest-wschaos\[simulation\]'"):
+        import_module(name)
 
 
 def test_a_kind_that_there_is_not_cannot_be_drawn() -> None:
@@ -183,7 +231,7 @@ def test_a_failure_is_a_test_to_paste() -> None:
     schedule: Schedule = [(0.2, "send", {"topic": "a"}), (0.005, "abort", {})]
     profile = Profile().with_(backoff={"base": 0.5}, security={"rate": 40.0})
     with pytest.raises(RuleBroken) as failure:
-        survive(schedule, client=bugs.LostBetweenSendAndAck, profile=profile, seed=3)
+        survive(schedule, client=bugs.LostBetweenSendAndAck, profile=profile, seed=3, rules="CLOSE-*")
     text = str(failure.value)
     assert text.startswith("LostBetweenSendAndAck did not survive: delivery: 'send-1' was acknowledged")
     assert "what happened:" in text
@@ -193,6 +241,12 @@ def test_a_failure_is_a_test_to_paste() -> None:
     with pytest.raises(RuleBroken) as again:
         names["test_again"]()
     assert str(again.value) == text
+
+
+def test_other_rules_than_those_by_default_are_pasted_too() -> None:
+    assert "rules=('CLOSE-*',)," in play([], rules="CLOSE-*").explain()
+    assert "rules=()," in play([], rules=()).explain()
+    assert "rules" not in play([]).explain().partition("def test_again")[2]
 
 
 def test_a_broken_rule_is_told_with_its_figures() -> None:

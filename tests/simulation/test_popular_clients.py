@@ -22,8 +22,8 @@ Client = Callable[..., AbstractAsyncContextManager[Any]]
 Verdicts = dict[str, str]
 
 NO_HEARTBEAT = Profile().with_(heartbeat={"interval": None}, reconnect={"max_retries": None}, auth={"mode": "none"})
-RULES = ("RECONNECT-0[1-5]", "BACKOFF-0[1345]", "HEARTBEAT-0[1-47]", "CLOSE-0[1-5]")
-"""Not BACKOFF-02: whether a first delay of 0 to 5 s is followed by a shorter one is chance."""
+RULES = ("RECONNECT-0[1-5]", "BACKOFF-0[135]", "HEARTBEAT-0[1-47]", "CLOSE-0[1-5]")
+"""Not BACKOFF-02 and 04: whether a first delay of 0 to 5 s is too short, and the next one shorter, is chance."""
 
 
 async def after_a_dead_link(client: Client, profile: Profile) -> Verdicts:

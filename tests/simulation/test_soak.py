@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from broken.replay import ForgetsItsSequence, NewestFirst, SubscriptionsNotRestored
@@ -19,6 +21,7 @@ from pytest_wschaos import Profile, ReferenceClient
 from pytest_wschaos.checks.rule import judge
 from pytest_wschaos.checks.verdict import Outcome
 from pytest_wschaos.cli import main
+from pytest_wschaos.simulation.errors import TimeLimit
 from pytest_wschaos.simulation.soak import Settings, soak
 from pytest_wschaos.simulation.soak.progress import Progress
 from pytest_wschaos.simulation.soak.storm import KINDS, draw
@@ -101,8 +104,6 @@ class Leaking(ReferenceClient):
     """Leaves a task behind for each link."""
 
     def welcomed(self, welcome: dict[str, object]) -> None:
-        import asyncio
-
         super().welcomed(welcome)
         self._left = [*getattr(self, "_left", ()), asyncio.get_running_loop().create_task(asyncio.sleep(1e6))]
 
@@ -114,6 +115,60 @@ def test_a_leak_of_tasks_is_caught() -> None:
 
 
 # --- the command
+
+
+class CannotPause(ReferenceClient):
+    def pause_reading(self) -> None:
+        raise ValueError("mine")
+
+
+def test_an_application_that_crashes_ends_it() -> None:
+    summary = soak(Settings(2.0, 3, 1, kind=CannotPause))
+    assert summary.violation is not None
+    assert re.match(r"BROKEN at [\d.]+ virtual seconds .*: the traffic failed: Traceback", summary.violation)
+    assert "ValueError: mine" in summary.violation
+
+
+class Circling(ReferenceClient):
+    """Runs in circles once it is ready."""
+
+    def welcomed(self, welcome: dict[str, object]) -> None:
+        super().welcomed(welcome)
+        self._circle()
+
+    def _circle(self) -> None:
+        asyncio.get_running_loop().call_soon(self._circle)
+
+
+def test_a_simulation_that_stops_is_no_interruption() -> None:
+    summary = soak(Settings(1.0, 1, 1, kind=Circling))
+    assert summary.violation is not None
+    assert "the simulation stopped: the loop" in summary.violation.splitlines()[0]
+    assert not summary.interrupted
+    assert summary.lines()[0].endswith(": BROKEN")
+
+
+def test_a_simulation_that_stops_before_it_has_begun_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chaos(**_: object) -> None:
+        raise TimeLimit("too early")
+
+    monkeypatch.setattr("pytest_wschaos.simulation.soak.run.Chaos", chaos)
+    assert soak(Settings(1.0, 1, 1)).violation == "the simulation stopped: too early"
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        ({"hours": 0}, "hours = 0: must be a number above 0"),
+        ({"hours": float("inf")}, "hours = inf"),
+        ({"clients": 0}, "clients = 0: must be a number of clients, 1 or more"),
+        ({"clients": True}, "clients = True"),
+        ({"seed": "x"}, "seed = 'x': must be a whole number"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(figures: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Settings(**{"hours": 1.0, "clients": 1, "seed": 1, **figures})
 
 
 @pytest.mark.parametrize(

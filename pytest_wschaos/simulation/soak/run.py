@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 from typing import Any, TextIO
 
@@ -59,6 +60,9 @@ class Settings:
         seed: where everything comes from.
         profile: a preset, or a file; None: the default figures.
         kind: the class of the clients.
+
+    Raises:
+        ValueError: a figure cannot be.
     """
 
     hours: float
@@ -66,6 +70,14 @@ class Settings:
     seed: int
     profile: str | None = None
     kind: type[ReferenceClient] = ReferenceClient
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hours, bool) or not isinstance(self.hours, int | float) or not 0 < self.hours < inf:
+            raise ValueError(f"hours = {self.hours!r}: must be a number above 0")
+        if isinstance(self.clients, bool) or not isinstance(self.clients, int) or self.clients < 1:
+            raise ValueError(f"clients = {self.clients!r}: must be a number of clients, 1 or more")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ValueError(f"seed = {self.seed!r}: must be a whole number")
 
     @property
     def command(self) -> str:
@@ -91,7 +103,7 @@ def soak(settings: Settings, out: TextIO | None = None) -> Summary:
     try:
         run(course.main, seed=settings.seed, time_limit=limit)
     except SimulationError as error:
-        course.summary.violation = course.text(f"the simulation stopped: {error}", "")
+        course.stopped(error)
     course.finish()
     return course.summary
 
@@ -139,6 +151,7 @@ class _Soak:
             with ExitStack() as stack:
                 stack.enter_context(_errors_told(self._breach))
                 traffic = asyncio.create_task(self._traffic())
+                traffic.add_done_callback(self._traffic_ended)
                 try:
                     await self._course()
                 except Violation as violation:
@@ -151,6 +164,13 @@ class _Soak:
                     self.summary.seconds = self.now
                     traffic.cancel()
                     await self._close()
+
+    def stopped(self, error: SimulationError) -> None:
+        """The loop itself went no further; what it cancelled then was not interrupted by a person."""
+        what = f"the simulation stopped: {error}"
+        begun = hasattr(self, "_chaos")  # else there is nothing to show yet
+        self.summary.violation = self.text(what, "") if begun else what
+        self.summary.interrupted = False
 
     def finish(self) -> None:
         """Add up."""
@@ -294,6 +314,11 @@ class _Soak:
                 application.act(loop.time())
             else:
                 application.send()
+
+    def _traffic_ended(self, traffic: asyncio.Task[None]) -> None:
+        """Without traffic hardly anything can break: it would not do to go on."""
+        if not traffic.cancelled() and (error := traffic.exception()) is not None:
+            self._breach(f"the traffic failed: {''.join(traceback.format_exception(error))}", "")
 
     def _publish(self, topic: str, pad: int = 0) -> None:
         self._published[topic] += 1

@@ -57,7 +57,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The summary for a person, without what depends on the machine."""
-        ended = "interrupted" if self.interrupted else "BROKEN" if self.violation else "nothing was broken"
+        ended = "BROKEN" if self.violation else "interrupted" if self.interrupted else "nothing was broken"
         kinds = ", ".join(f"{name} {self.faults[name]} ({self.bit[name]})" for name in sorted(self.faults))
         judged = ", ".join(f"{self.verdicts[outcome]} {outcome}" for outcome in Outcome if self.verdicts[outcome])
         never = sorted(rule for rule, number in self.passed.items() if not number)

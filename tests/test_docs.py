@@ -1,0 +1,62 @@
+"""What the documentation shows is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from pytest_wschaos import Profile
+from pytest_wschaos.profile import PRESETS, REACTIONS, Reaction
+from pytest_wschaos.simulation import strategies
+from pytest_wschaos.simulation.schedule import KINDS, OF_THE_APPLICATION, OF_THE_SERVER, SAYS
+
+ROOT = Path(__file__).parent.parent
+
+
+def code(page: str) -> list[str]:
+    """The blocks of Python on a page, in order."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_tests_of_fleets_pass_as_they_are_written(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    blocks = code("docs/fleets.md")
+    for number, block in enumerate(blocks):
+        pytester.makepyfile(**{f"test_{number}": block})
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--asyncio-mode=strict")
+    result.assert_outcomes(passed=len(blocks))
+
+
+def test_the_first_test_is_that_of_the_examples() -> None:
+    example = (ROOT / "examples" / "test_first.py").read_text(encoding="utf-8")
+    assert code("README.md")[0] == example.partition('"""\n\n')[2]
+
+
+def test_the_reactions_to_close_codes_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8").partition("## Reactions")[2]
+    rows = re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|$", page, re.MULTILINE)
+    assert {reaction for reaction, _ in rows} == set(get_args(Reaction))
+    told = {int(number): reaction for reaction, numbers in rows for number in numbers.split(", ")}
+    assert told == REACTIONS
+    assert all(Profile.preset(name).close.reactions == REACTIONS for name in PRESETS)
+
+
+def test_the_kinds_of_steps_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "property-based.md").read_text(encoding="utf-8").partition("## Schedules")[2]
+    named: dict[str, set[str]] = {}
+    for kinds, arguments, _ in re.findall(
+        r"^\| (.*?) \| (.*?) ?\| (.*?) \|$", page.partition("| strategy")[0], re.MULTILINE
+    ):
+        named |= {kind: set(re.findall(r"`(\w+)`", arguments)) for kind in re.findall(r"`(\w+)`", kinds)}
+    assert named.keys() == OF_THE_APPLICATION | OF_THE_SERVER
+    for kind in OF_THE_APPLICATION:
+        assert named[kind] - {"lasts"} == set(SAYS.get(kind, {}))
+
+
+def test_the_defaults_of_the_strategies_are_as_told() -> None:
+    drawn = {*strategies.MESSAGES, *strategies.FAULTS, *strategies.RESTARTS}
+    assert KINDS - drawn == {"reconnect"}
+    assert "suspend" not in KINDS
