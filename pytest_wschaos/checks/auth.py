@@ -8,12 +8,14 @@ from urllib.parse import unquote_plus
 
 from ..profile import Profile
 from ..timeline import SECRET_PARAMETERS, Event, fingerprint
-from .ending import asked, came_back, close_reaction, server_close, stayed_away
+from .ending import came_back, stayed_away
 from .links import during
+from .refusals import Refusal, refusals
 from .rule import check
 from .story import Client, Connection, Story
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by, not_before
 from .verdict import Finding, Outcome, failed, inconclusive, non_strict, passed, unsupported, worst
+from .waits import Course, longest_wait
 
 NO_AUTH = "the profile declares no authentication (auth.mode is none)"
 NO_CREDENTIALS = "no dialect was given that tells credentials (fixture wschaos_dialect)"
@@ -235,55 +237,36 @@ def refreshed_once(story: Story, profile: Profile) -> Finding:
     """After Close 4401 or HTTP 401 one more attempt; after a second one without a ready in between, none."""
     if profile.auth.mode == "none":
         return unsupported(NO_AUTH)
+    findings = []
+    for client in story.clients:
+        course = Course(client, profile)
+        findings += [_after_refusal(story, course, refusal) for refusal in refusals(story, course)]
     return worst(
-        (finding for client in story.clients for finding in _refusals(story, client, profile)),
+        findings,
         otherwise=inconclusive(
             "not provoked: no token was refused; close(4401), reject_handshake(401), or let a token expire"
         ),
     )
 
 
-def _refused(connection: Connection, profile: Profile) -> bool:
-    if connection.response is not None and connection.response["status"] == 401:
-        return True
-    close = server_close(connection)
-    return close is not None and close_reaction(close.get("code"), profile) == "refresh"
-
-
-def _given_up_by_then(story: Story, connection: Connection, profile: Profile) -> bool:
-    """Whether a refusal came when the client may have given the attempt up, by its own clock."""
-    at = connection.signs[0]
-    slack = GRACE + STANDSTILLS * story.record.lag(connection.attempt, at)
-    return at - connection.attempt >= profile.reconnect.open_timeout - slack
-
-
-def _refusals(story: Story, client: Client, profile: Profile) -> Iterator[Finding]:
-    refused = 0
-    failures = 0
-    for connection in client.connections:
-        failures = 0 if connection.ready is not None else failures + 1
-        refused = 0 if connection.ready is not None else refused
-        if not _refused(connection, profile):
-            continue
-        if _given_up_by_then(story, connection, profile):
-            yield inconclusive(
-                f"connection {connection.number}: the token was refused as the attempt's time was over; whether the "
-                "client saw it cannot be told",
-                at=connection.signs[0],
-            )
-            return
-        refused += 1
-        if refused == 1:
-            allowed = profile.reconnect.max_retries
-            if allowed is None or failures <= allowed:
-                yield _refreshed(connection, client, came_back(story, client, connection, profile.backoff.ceiling))
-            continue
-        since = connection.signs[-1]
-        what = f"connection {connection.number}: the token was refused again, without a ready in between"
-        quiet = stayed_away(story, client, since, profile.backoff.ceiling + GRACE, what)
-        yield _stopped(story, client, connection, quiet)
-        if asked(client, "reconnect", since, story.record.until) is not None:
-            refused = 0
+def _after_refusal(story: Story, course: Course, refusal: Refusal) -> Finding:
+    """Whether the client refreshed after a first refusal, and stopped after another."""
+    client, connection = course.client, refusal.connection
+    which, longest = f"connection {connection.number}", longest_wait(connection, course.profile)
+    if not refusal.read:
+        seen = (
+            f"{which}: the token was refused as the client may have given the connection up; whether it saw it is open"
+        )
+        return inconclusive(seen, at=connection.signs[0])
+    if refusal.most == 1:
+        if course.spent(connection):
+            return inconclusive(f"{which}: the token was refused, when the retries were used up")
+        return _refreshed(connection, client, came_back(story, client, connection, longest))
+    if refusal.least == 1:
+        return inconclusive(f"{which}: the token was refused, for the first time or again")
+    what = f"{which}: the token was refused again, without a ready in between"
+    quiet = stayed_away(story, client, connection.signs[-1], longest + GRACE, what)
+    return _stopped(client, connection, quiet)
 
 
 def _refreshed(connection: Connection, client: Client, back: Finding) -> Finding:
@@ -297,7 +280,7 @@ def _refreshed(connection: Connection, client: Client, back: Finding) -> Finding
     return back
 
 
-def _stopped(story: Story, client: Client, connection: Connection, quiet: Finding) -> Finding:
+def _stopped(client: Client, connection: Connection, quiet: Finding) -> Finding:
     """Whether a client that stopped has told its application why."""
     if quiet.outcome is not Outcome.PASS:
         return quiet

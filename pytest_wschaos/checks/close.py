@@ -18,6 +18,7 @@ from .ending import (
     server_close,
     stayed_away,
 )
+from .refusals import refusals
 from .rule import check
 from .story import Client, Connection, Story
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by
@@ -34,16 +35,13 @@ def _judge_reactions(
     findings = []
     for client in story.clients:
         course = Course(client, profile)
-        before: Connection | None = None
+        again = {refusal.connection.number for refusal in refusals(story, course) if refusal.most > 1}
         for connection in client.connections:
             reaction = expected(connection)
-            if reaction is not None:
-                again = before is not None and connection.ready is None and expected(before) == "refresh"
-                if reaction == "refresh" and again:
-                    findings.append(inconclusive("credentials refused twice in a row: judged by AUTH-04"))
-                else:
-                    findings.append(_reacted(story, course, connection, reaction))
-            before = connection
+            if reaction == "refresh" and connection.number in again:
+                findings.append(inconclusive("credentials refused twice in a row: judged by AUTH-04"))
+            elif reaction is not None:
+                findings.append(_reacted(story, course, connection, reaction))
     finding = worst(findings, otherwise=inconclusive(otherwise))
     judged = [f for f in findings if f.outcome in (Outcome.PASS, Outcome.NON_STRICT)]
     if finding.outcome is Outcome.PASS and len(judged) > 1:

@@ -343,7 +343,69 @@ class TestRefreshed:
         s.app(60.0, "reconnect")
         self.refused(s, 60.0)
         self.refused(s, 61.0)
-        assert verdict("AUTH-04", s.record(62)).outcome is not FAIL
+        assert verdict("AUTH-04", s.record(62)).outcome is NON_STRICT
+        s.live(63.0)
+        assert "attempt 5 came 2.000 s later; expected none" in verdict("AUTH-04", s.record(200)).seen
+
+    @pytest.mark.parametrize("asked", [None, 0.5, 0.95])
+    def test_the_application_has_it_start_anew_after_the_first(self, asked: float | None) -> None:
+        s = script()
+        s.app(0.0, "connecting")
+        self.refused(s, 0.0)
+        if asked is not None:
+            s.app(asked, "reconnect")
+        s.app(0.9, "connecting")
+        self.refused(s, 1.0)
+        self.refused(s, 2.5)
+        s.app(2.5, "gave_up", error="unauthorised", undelivered=[])
+        found = verdict("AUTH-04", s.record(200))
+        if asked is None:
+            assert "attempt 3 came 1.500 s later; expected none" in found.seen
+        else:  # asked while it connects, it may have gone on as it was
+            assert found.outcome is PASS
+            assert found.seen.startswith("connection 3: the token was refused again")
+
+    def test_asked_while_it_connects_it_may_go_on_as_it_was(self) -> None:
+        s = script()
+        s.app(0.0, "connecting")
+        self.refused(s, 0.0)
+        s.app(0.9, "connecting")
+        s.app(0.95, "reconnect")
+        self.refused(s, 1.0)
+        s.app(1.0, "gave_up", error="unauthorised", undelivered=[])
+        assert verdict("AUTH-04", s.record(200)).outcome is INCONCLUSIVE
+
+    @pytest.mark.parametrize("held", [5.0, 20.0])
+    def test_never_stops_after_a_session(self, held: float) -> None:
+        s = script()
+        s.live(0.0)
+        s.frame(held, "down", "close", code=4401, reason="expired")
+        s.end(held)
+        for number in range(1, 5):
+            self.refused(s, held + number)
+        found = verdict("AUTH-04", s.record(200))
+        assert found.outcome is FAIL
+        assert "attempt 5 came 1.000 s later; expected none" in found.seen
+
+    @pytest.mark.parametrize("end", ["the attempt's time", "the ping's time"])
+    def test_a_refusal_that_it_may_not_have_read(self, end: str) -> None:
+        s = script()
+        if end == "the attempt's time":
+            opened(s, 0.0)
+            at = 10.0
+        else:
+            s.live(0.0)
+            s.ping(30.0, answered=None)
+            at = 40.0
+        s.frame(at, "down", "close", code=4401, reason="expired")
+        s.end(at)
+        self.refused(s, at + 1)
+        unread = verdict("AUTH-04", s.record(200))
+        assert unread.outcome is INCONCLUSIVE
+        self.refused(s, at + 3)
+        assert verdict("AUTH-04", s.record(200)).outcome is NON_STRICT
+        s.live(at + 5)
+        assert verdict("AUTH-04", s.record(200)).outcome is FAIL
 
     def test_all_retries_were_spent(self) -> None:
         s = script()
@@ -351,6 +413,16 @@ class TestRefreshed:
             s.refused(float(number))
         self.refused(s, 10.0)
         assert verdict("AUTH-04", s.record(100)).outcome is INCONCLUSIVE
+
+    @pytest.mark.parametrize(("held", "outcome"), [(1.0, INCONCLUSIVE), (20.0, FAIL)])
+    def test_a_short_session_gives_no_retries_back(self, held: float, outcome: Outcome) -> None:
+        s = script()
+        for number in range(10):
+            s.refused(float(number))
+        s.live(10.0)
+        s.frame(10.0 + held, "down", "close", code=4401, reason="expired")
+        s.end(10.0 + held)
+        assert verdict("AUTH-04", s.record(100)).outcome is outcome
 
 
 class TestServer:

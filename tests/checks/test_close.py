@@ -87,6 +87,29 @@ class TestReactions:
         found = verdict("CLOSE-01", s.record(100))
         assert found.outcome is PASS
 
+    @pytest.mark.parametrize("first", [4401, 401])
+    @pytest.mark.parametrize("second", [4401, 401])
+    @pytest.mark.parametrize("between", ["nothing", "refused", "ready"])
+    def test_refused_twice_in_whatever_way_is_for_auth(self, first: int, second: int, between: str) -> None:
+        s = Script()
+        for at, how in ((0.0, first), (10.0, second)):
+            if how == 401:
+                s.rejected(at, 401)
+            else:
+                s.opened(at, ready=False)
+                s.frame(at, "down", "close", code=how, reason="")
+                s.end(at)
+            if at == 0.0 and between == "refused":
+                s.refused(1.0)
+            if at == 0.0 and between == "ready":
+                s.opened(1.0)
+                s.end(9.0)
+        last = verdict("CLOSE-05" if second == 401 else "CLOSE-01", s.record(100))
+        if between == "ready":
+            assert "no attempt followed, expected within 45.000 s" in last.seen
+        else:
+            assert last.outcome is (PASS if first == second else INCONCLUSIVE)
+
     def test_a_reserved_code_is_a_protocol_error(self) -> None:
         assert verdict("CLOSE-01", closed(1006).record(100)).outcome is NON_STRICT
 
