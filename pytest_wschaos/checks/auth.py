@@ -486,18 +486,38 @@ def _redirected(story: Story, client: Client, connection: Connection, profile: P
     assert connection.response is not None
     at, to = connection.response.at, connection.response["to"]
     what = f"connection {connection.number} was redirected to {to}"
-    # The other host may be another listener of the test's.
-    others = [c for c in story.connections if c is not connection and c.attempt >= at]
-    later = [c for c in others if c.host == to or c.client == client.name]
-    token = _presented(connection)
+    later = [c for c in story.connections if c is not connection and c.attempt >= at]
+    doubtful = None
     for other in later:
-        presented = _presented(other)
-        if other.host != to or presented is None:
-            continue
-        if token is None or presented["fingerprint"] == token["fingerprint"]:
-            return failed(f"{what}; connection {other.number} presented its token there", at=other.attempt)
-    if any(other.host not in (None, to) for other in later):
+        followed = _followed(story, client, connection, other)
+        told = f"{what}; connection {other.number} presented "
+        if followed:
+            return failed(f"{told}its token there", at=other.attempt)
+        if followed is None:
+            doubtful = inconclusive(f"{told}a token there, perhaps of its own accord", at=other.attempt)
+    if doubtful is not None:
+        return doubtful
+    if any(other.client == client.name and other.host not in (None, to) for other in later):
         return passed(f"{what}; it tried its own address again, and no token followed")
     if story.record.until < at + profile.backoff.ceiling + GRACE:
         return inconclusive(f"{what}; the record ends {story.record.until - at:.3f} s later")
     return passed(f"{what}; no token followed")
+
+
+def _followed(story: Story, client: Client, redirected: Connection, other: Connection) -> bool | None:
+    """Whether a later connection took a client's token to where a redirect pointed; None: it cannot be told."""
+    presented = _presented(other)
+    if redirected.response is None or other.host != redirected.response["to"] or presented is None:
+        return False
+    before = [c for c in client.connections if c.attempt <= redirected.attempt]
+    if other.client == client.name:
+        # A fresh token is a token, too; but the client may always have had this address as well.
+        return None if any(c.host == other.host and _presented(c) is not None for c in before) else True
+    shown = {token["fingerprint"] for c in before if (token := _presented(c)) is not None}
+    if shown and presented["fingerprint"] not in shown:
+        return False
+    # The other host may be another listener of the test's, and what comes there a client of that listener's own.
+    owner = next(c for c in story.clients if c.name == other.client)
+    resident = any(c.attempt < redirected.response.at for c in owner.connections)
+    reports = any(e.at <= other.attempt + GRACE for e in owner.app)
+    return None if resident or reports else True

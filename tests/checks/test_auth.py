@@ -596,6 +596,66 @@ class TestRedirect:
         self.handshake(s, 1.0, "elsewhere:1", client="another listener", fingerprint="f2")
         assert verdict("AUTH-08", s.record(100), mode="header").outcome is PASS
 
+    @pytest.mark.parametrize("own", ["connected before", "reports"])
+    def test_a_client_of_that_address_has_the_same_token(self, own: str) -> None:
+        s = Script()
+        if own == "connected before":
+            self.handshake(s, 0.0, "elsewhere:1", client="b")
+            s.end(3.0, client="b")
+        self.handshake(s, 1.0, "here:1")
+        s.event(1.0, "response", way="down", status=302, to="elsewhere:1")
+        s.end(1.0)
+        if own == "reports":
+            s.app(3.9, "connecting", client="b")
+        self.handshake(s, 4.0, "elsewhere:1", client="b")
+        found = verdict("AUTH-08", s.record(100), mode="header")
+        assert found.outcome is INCONCLUSIVE
+        assert found.seen.endswith(" presented a token there, perhaps of its own accord")
+
+    @pytest.mark.parametrize(("known", "outcome"), [(False, FAIL), (True, INCONCLUSIVE)])
+    def test_redirected_before_it_showed_a_token(self, known: bool, outcome: Outcome) -> None:
+        s = script()
+        if known:
+            s.live(0.0, client="b")
+            s.end(3.0, client="b")
+        s.attempt(1.0)
+        s.event(1.0, "handshake", way="up", path="/ws", host="here:1")
+        s.event(1.0, "response", way="down", status=302, to="elsewhere:1")
+        s.end(1.0)
+        s.attempt(4.0, client="b")
+        s.event(4.0, "handshake", client="b", way="up", path="/ws", host="elsewhere:1")
+        s.frame(4.1, "up", "credentials", client="b", mode="first_message", fingerprint="f1")
+        assert verdict("AUTH-08", s.record(100)).outcome is outcome
+
+    @pytest.mark.parametrize("token", ["f1", "f2"])
+    def test_redirected_after_it_showed_a_token(self, token: str) -> None:
+        s = script()
+        s.live(0.0)
+        s.end(3.0)
+        s.attempt(4.0)
+        s.event(4.0, "handshake", way="up", path="/ws", host="here:1")
+        s.event(4.0, "response", way="down", status=302, to="elsewhere:1")
+        s.end(4.0)
+        s.attempt(5.0, client="b")
+        s.event(5.0, "handshake", client="b", way="up", path="/ws", host="elsewhere:1")
+        s.frame(5.1, "up", "credentials", client="b", mode="first_message", fingerprint=token)
+        assert verdict("AUTH-08", s.record(100)).outcome is (FAIL if token == "f1" else PASS)
+
+    def test_followed_with_a_fresh_token(self) -> None:
+        s = self.redirected()
+        self.handshake(s, 1.0, "elsewhere:1", fingerprint="fresh")
+        assert verdict("AUTH-08", s.record(100), mode="header").outcome is FAIL
+
+    def test_an_address_that_it_had_before(self) -> None:
+        s = Script()
+        self.handshake(s, 0.0, "elsewhere:1")
+        s.end(0.5)
+        self.handshake(s, 1.0, "here:1")
+        s.event(1.0, "response", way="down", status=302, to="elsewhere:1")
+        s.end(1.0)
+        self.handshake(s, 2.0, "elsewhere:1")
+        assert verdict("AUTH-08", s.record(100), mode="header").outcome is INCONCLUSIVE
+
     def test_the_same_address_again(self) -> None:
         s = self.redirected()
         self.handshake(s, 1.0, "here:1")
