@@ -144,7 +144,12 @@ def _closed_by_application(client: Client, connection: Connection) -> float | No
     if connection.ready is None:
         return None
     until = connection.over if connection.over is not None else client.record.until
-    return asked(client, "close", connection.ready, until)
+    at = asked(client, "close", connection.ready, until)
+    if at is None:
+        return None
+    # When it had only just become ready, the client may still have been connecting, with nothing to close.
+    unaware = GRACE + STANDSTILLS * client.record.lag(connection.ready - GRACE, at)
+    return at if at > connection.ready + unaware else None
 
 
 def _complete(connection: Connection, code: int | None, reason: str, at: float) -> Finding:

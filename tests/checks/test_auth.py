@@ -91,6 +91,16 @@ class TestMode:
         s.frame(0.1, "up", "credentials", mode="first_message", fingerprint="f1")
         assert verdict("AUTH-01", s.record(9)).outcome is PASS
 
+    def test_cut_before_the_first_message(self) -> None:
+        s = script()
+        opened(s, 0.0, mode="query", fingerprint="f0")
+        s.end(0.1)
+        assert verdict("AUTH-01", s.record(9)).outcome is INCONCLUSIVE
+        assert verdict("AUTH-01", s.record(9), mode="header").outcome is FAIL
+        opened(s, 1.0, mode="query", fingerprint="f0")
+        s.event(1.1, "ready")
+        assert verdict("AUTH-01", s.record(9)).outcome is FAIL
+
     def test_a_cookie_may_be_anything(self) -> None:
         s = script()
         opened(s, 0.0, mode="cookie", fingerprint="f1")

@@ -208,6 +208,18 @@ class TestCutInTheMiddle:
         s.end(10.001, how="reset")
         assert verdict("CLOSE-02", s.record(30)).outcome is INCONCLUSIVE
 
+    @pytest.mark.parametrize(
+        ("asked", "lag", "outcome"), [(0.001, 0, INCONCLUSIVE), (0.1, 0, FAIL), (0.1, 0.05, INCONCLUSIVE)]
+    )
+    def test_asked_before_the_client_knew_that_it_was_ready(self, asked: float, lag: float, outcome: Outcome) -> None:
+        s = Script()
+        s.opened(0.0)
+        s.app(asked, "close")
+        s.end(asked, by="peer")
+        if lag:
+            s.lag(asked - 0.001, lag)
+        assert verdict("CLOSE-02", s.record(100)).outcome is outcome
+
 
 class TestReserved:
     """CLOSE-03"""
