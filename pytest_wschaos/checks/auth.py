@@ -13,6 +13,7 @@ from .links import during
 from .refusals import Refusal, refusals
 from .rule import check
 from .story import Client, Connection, Story
+from .surfaced import surfaced
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by, not_before
 from .verdict import Finding, Outcome, failed, inconclusive, non_strict, passed, unsupported, worst
 from .waits import Course, longest_wait
@@ -267,7 +268,7 @@ def _after_refusal(story: Story, course: Course, refusal: Refusal) -> Finding:
         return inconclusive(f"{which}: the token was refused, for the first time or again")
     what = f"{which}: the token was refused again, without a ready in between"
     quiet = stayed_away(story, client, connection.signs[-1], longest + GRACE, what)
-    return _stopped(client, connection, quiet)
+    return surfaced(client, connection, longest, quiet)
 
 
 def _refreshed(connection: Connection, client: Client, back: Finding) -> Finding:
@@ -279,19 +280,6 @@ def _refreshed(connection: Connection, client: Client, back: Finding) -> Finding
     if back.outcome is Outcome.PASS and same and after is not None and after.ready is not None:
         return non_strict(f"{back.seen}, with the same token: whether it was asked for anew is not seen")
     return back
-
-
-def _stopped(client: Client, connection: Connection, quiet: Finding) -> Finding:
-    """Whether a client that stopped has told its application why."""
-    if quiet.outcome is not Outcome.PASS:
-        return quiet
-    if not client.reports:
-        return non_strict(
-            f"{quiet.seen}; whether the error was surfaced is not in the record (on_event=wschaos.report)"
-        )
-    if any(e.at >= connection.attempt for e in client.told("gave_up")):
-        return passed(f"{quiet.seen}; the application was told")
-    return failed(f"{quiet.seen}; but the application was not told", at=connection.signs[-1])
 
 
 # --- AUTH-05, 06 ----------------------------------------------------------------------------------------------

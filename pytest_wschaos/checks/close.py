@@ -21,6 +21,7 @@ from .ending import (
 from .refusals import refusals
 from .rule import check
 from .story import Client, Connection, Story
+from .surfaced import surfaced
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by
 from .verdict import Finding, Outcome, failed, inconclusive, non_strict, passed, worst
 from .waits import Course, longest_wait
@@ -56,15 +57,9 @@ def _reacted(story: Story, course: Course, connection: Connection, reaction: Rea
     client, profile = course.client, course.profile
     what = f"connection {connection.number} {describe_end(connection)} ({reaction})"
     if reaction in FINAL:
-        quiet = longest_wait(connection, profile) + GRACE
-        finding = stayed_away(story, client, connection.signs[0], quiet, what)
-        if finding.outcome is not Outcome.PASS or reaction == "stop":
-            return finding
-        if not client.reports:
-            return non_strict(f"{finding.seen}; whether it told its application is not seen (on_event=wschaos.report)")
-        if not any(e.at >= connection.signs[0] - GRACE for e in client.told("gave_up")):
-            return failed(f"{finding.seen}, but the application was not told (gave_up)", at=connection.signs[0])
-        return finding
+        longest = longest_wait(connection, profile)
+        finding = stayed_away(story, client, connection.signs[0], longest + GRACE, what)
+        return finding if reaction == "stop" else surfaced(client, connection, longest, finding)
     if course.spent(connection):
         return inconclusive(f"{what}, when the retries were used up")
     finding = came_back(story, client, connection, longest_wait(connection, profile))

@@ -316,16 +316,18 @@ class TestRefreshed:
         assert verdict("AUTH-04", s.record(100)).outcome is FAIL
         assert verdict("AUTH-04", s.record(40)).outcome is INCONCLUSIVE
 
-    @pytest.mark.parametrize("reports", [None, "silent", "told"])
+    @pytest.mark.parametrize("reports", [None, "silent", "without a reason", "late", "told"])
     def test_refused_again(self, reports: str | None) -> None:
         s = script()
         if reports is not None:
             s.app(0.0, "connecting")
         self.refused(s, 0.0)
         self.refused(s, 1.0)
-        if reports == "told":
-            s.app(1.01, "gave_up", error="unauthorised", undelivered=[])
-        outcome = {None: NON_STRICT, "silent": FAIL, "told": PASS}[reports]
+        if reports in ("told", "late"):
+            s.app(1.01 if reports == "told" else 60.0, "gave_up", error="unauthorised", undelivered=[])
+        elif reports == "without a reason":
+            s.app(1.01, "gave_up")
+        outcome = {None: NON_STRICT, "told": PASS}.get(reports, FAIL)
         # The first refusal, answered by one more attempt, is a PASS of its own, and the worse of the two counts.
         assert verdict("AUTH-04", s.record(100)).outcome is outcome
 

@@ -61,6 +61,37 @@ class TestReactions:
         silent.app(20.1, "gave_up", error="policy", undelivered=[])
         assert verdict("CLOSE-01", silent.record(100)).outcome is PASS
 
+    @pytest.mark.parametrize("status", [None, 404])
+    @pytest.mark.parametrize(
+        ("said", "outcome"),
+        [
+            (("gave_up", 0.1, "policy"), PASS),
+            (("gave_up", 44.0, "policy"), PASS),
+            (("gave_up", 300.0, "policy"), FAIL),
+            (("gave_up", 0.1, None), FAIL),
+            (("close", 0.01, None), INCONCLUSIVE),
+            (("close", 60.0, None), FAIL),
+        ],
+    )
+    def test_a_fatal_end_is_told_in_time_and_with_its_reason(
+        self, status: int | None, said: tuple[str, float, str | None], outcome: Outcome
+    ) -> None:
+        s = closed(1008, reports=True)
+        if status is not None:
+            s = Script()
+            s.app(20.0, "connecting")
+            s.rejected(20.0, status)
+        what, after, error = said
+        s.app(20.0 + after, what, **({} if error is None else {"error": error}))
+        found = verdict("CLOSE-01" if status is None else "CLOSE-05", s.record(400))
+        assert found.outcome is outcome
+
+    def test_the_harness_was_late_to_hear_that_it_was_told(self) -> None:
+        s = closed(1008, reports=True)
+        s.app(65.2, "gave_up", error="policy")
+        assert verdict("CLOSE-01", s.record(100)).outcome is FAIL
+        assert verdict("CLOSE-01", s.lag(65.1, 0.1).record(100)).outcome is INCONCLUSIVE
+
     def test_one_step_later(self) -> None:
         assert verdict("CLOSE-01", closed(1013, 2.0).record(100)).outcome is PASS
         assert verdict("CLOSE-01", closed(1013, 0.7).record(100)).outcome is FAIL
