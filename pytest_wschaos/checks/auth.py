@@ -272,12 +272,12 @@ def _after_refusal(story: Story, course: Course, refusal: Refusal) -> Finding:
 
 
 def _refreshed(connection: Connection, client: Client, back: Finding) -> Finding:
-    """Whether the attempt that followed a refusal showed another token, as far as that can be seen."""
-    after = client.after(connection)
-    first, second = _presented(connection), _presented(after) if after is not None else None
+    """Whether the next token after a refusal was another one, as far as that can be seen."""
+    first = _presented(connection)
+    later = client.connections[client.connections.index(connection) + 1 :]
+    second = next((token for c in later if (token := _presented(c)) is not None), None)
     same = first is not None and second is not None and first["fingerprint"] == second["fingerprint"]
-    # One that is refused again is judged by what follows.
-    if back.outcome is Outcome.PASS and same and after is not None and after.ready is not None:
+    if back.outcome is Outcome.PASS and same:
         return non_strict(f"{back.seen}, with the same token: whether it was asked for anew is not seen")
     return back
 

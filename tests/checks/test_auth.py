@@ -286,12 +286,12 @@ class TestEvery:
 class TestRefreshed:
     """AUTH-04"""
 
-    def refused(self, s: Script, at: float, status: int | None = None) -> None:
+    def refused(self, s: Script, at: float, status: int | None = None, token: str | None = None) -> None:
         if status is not None:
             s.rejected(at, status)
             return
         opened(s, at)
-        s.frame(at, "up", "credentials", mode="first_message", fingerprint="f1")
+        s.frame(at, "up", "credentials", mode="first_message", fingerprint=token or f"f{len(s.events)}")
         s.frame(at, "down", "close", code=4401, reason="expired")
         s.end(at)
 
@@ -304,11 +304,23 @@ class TestRefreshed:
 
     def test_the_same_token_again(self) -> None:
         s = script()
-        self.refused(s, 0.0)
+        self.refused(s, 0.0, token="f1")
         s.live(1.0)
         found = verdict("AUTH-04", s.record(100))
         assert found.outcome is NON_STRICT
         assert "with the same token" in found.seen
+
+    @pytest.mark.parametrize("between", [False, True])
+    @pytest.mark.parametrize(("second", "outcome"), [("f1", NON_STRICT), ("f2", PASS)])
+    def test_the_same_token_refused_again(self, second: str, outcome: Outcome, between: bool) -> None:
+        s = script()
+        s.app(0.0, "connecting")
+        self.refused(s, 0.0, token="f1")
+        if between:
+            s.refused(1.0)
+        self.refused(s, 3.0, token=second)
+        s.app(3.1, "gave_up", error="unauthorised", undelivered=[])
+        assert verdict("AUTH-04", s.record(100)).outcome is outcome
 
     def test_not_tried_again(self) -> None:
         s = script()
