@@ -477,13 +477,13 @@ def _redirected(story: Story, client: Client, connection: Connection, profile: P
     what = f"connection {connection.number} was redirected to {to}"
     later = [c for c in story.connections if c is not connection and c.attempt >= at]
     doubtful = None
-    for other in later:
+    for other in (c for c in later if c.host == to):
         followed = _followed(story, client, connection, other)
-        told = f"{what}; connection {other.number} presented "
         if followed:
-            return failed(f"{told}its token there", at=other.attempt)
+            return failed(f"{what}; connection {other.number} presented its token there", at=other.attempt)
         if followed is None:
-            doubtful = inconclusive(f"{told}a token there, perhaps of its own accord", at=other.attempt)
+            told = f"{what}; connection {other.number} presented a token there, perhaps of its own accord"
+            doubtful = inconclusive(told, at=other.attempt)
     if doubtful is not None:
         return doubtful
     if any(other.client == client.name and other.host not in (None, to) for other in later):
@@ -494,9 +494,9 @@ def _redirected(story: Story, client: Client, connection: Connection, profile: P
 
 
 def _followed(story: Story, client: Client, redirected: Connection, other: Connection) -> bool | None:
-    """Whether a later connection took a client's token to where a redirect pointed; None: it cannot be told."""
+    """Whether a later connection, to where a redirect pointed, brought its client's token; None: it cannot be told."""
     presented = _presented(other)
-    if redirected.response is None or other.host != redirected.response["to"] or presented is None:
+    if presented is None:
         return False
     before = [c for c in client.connections if c.attempt <= redirected.attempt]
     if other.client == client.name:
@@ -507,6 +507,6 @@ def _followed(story: Story, client: Client, redirected: Connection, other: Conne
         return False
     # The other host may be another listener of the test's, and what comes there a client of that listener's own.
     owner = next(c for c in story.clients if c.name == other.client)
-    resident = any(c.attempt < redirected.response.at for c in owner.connections)
+    resident = any(c.attempt < redirected.signs[0] for c in owner.connections)
     reports = any(e.at <= other.attempt + GRACE for e in owner.app)
     return None if resident or reports else True

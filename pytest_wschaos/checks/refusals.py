@@ -1,4 +1,4 @@
-"""The refusals of a client's credentials, counted as its application may have had it count them."""
+"""The refusals of a client's credentials: which in a row each of them was, as far as that can be told."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .waits import Course, Wait
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A connection by whose end the server refused the client's credentials, in whatever way.
+    """A connection by whose end the server refused the client's credentials, by Close or by HTTP.
 
-    It is the ``least``-th refusal at least, and the ``most``-th at most, since the client was ready or was started
-    anew: what lies in between, the client may not have read, or its application may have wiped out.
+    Since the client was last ready, or was started anew by its application, it is refusal number ``least`` to ``most``:
+    some before it the client may not have read, or its application may have had it forget.
     """
 
     connection: Connection
