@@ -144,7 +144,8 @@ def _closed_by_application(client: Client, connection: Connection) -> float | No
         return None
     # When it had only just become ready, the client may still have been connecting, with nothing to close.
     unaware = GRACE + STANDSTILLS * client.record.lag(connection.ready - GRACE, at)
-    return at if at > connection.ready + unaware else None
+    knew = at > connection.ready + unaware or any(connection.attempt <= e.at <= at for e in client.told("ready"))
+    return at if knew else None
 
 
 def _complete(connection: Connection, code: int | None, reason: str, at: float) -> Finding:

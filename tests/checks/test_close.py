@@ -250,6 +250,8 @@ class TestCutInTheMiddle:
         if lag:
             s.lag(asked - 0.001, lag)
         assert verdict("CLOSE-02", s.record(100)).outcome is outcome
+        s.app(0.0, "ready", recovered=False)
+        assert verdict("CLOSE-02", s.record(100)).outcome is FAIL
 
 
 class TestReserved:
