@@ -398,9 +398,14 @@ async def token_stale_once(stage: Stage) -> None:
 
 @scenario("AUTH-04")
 async def token_expired_for_good(stage: Stage) -> None:
-    stage.client(token=stage.chaos.token)
+    """The provider gives another token each time, and none of them is good any longer."""
+    server, first = stage.chaos.server, stage.chaos.token
+    second = server.issue_token()
+    answers = iter([first, first])
+    stage.client(token=lambda: next(answers, second))
     await stage.saw("ready")
-    stage.chaos.server.expire(stage.chaos.token)
+    server.expire(first)
+    server.expire(second)
     stage.chaos.abort()
     await stage.saw("close", 2, timeout=2 * stage.comeback)
     await stage.pause(stage.absence)

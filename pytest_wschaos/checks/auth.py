@@ -8,12 +8,15 @@ from urllib.parse import unquote_plus
 
 from ..profile import Profile
 from ..timeline import SECRET_PARAMETERS, Event, fingerprint
-from .ending import asked, came_back, close_reaction, server_close, stayed_away
+from .ending import came_back, stayed_away
 from .links import during
+from .refusals import Refusal, refusals
 from .rule import check
 from .story import Client, Connection, Story
+from .surfaced import surfaced
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by, not_before
 from .verdict import Finding, Outcome, failed, inconclusive, non_strict, passed, unsupported, worst
+from .waits import Course, longest_wait
 
 NO_AUTH = "the profile declares no authentication (auth.mode is none)"
 NO_CREDENTIALS = "no dialect was given that tells credentials (fixture wschaos_dialect)"
@@ -75,7 +78,8 @@ def _mode(connection: Connection, declared: str) -> Finding | None:
         modes.pop("cookie", None)  # it may hold anything; a connection that was accepted for it tells
     which = f"connection {connection.number}"
     if declared not in modes:
-        if not modes:
+        # Until its first message a client had no chance to present its token; what it showed may be another secret.
+        if not modes or (declared == "first_message" and connection.ready is None):
             return None
         mode, event = next(iter(modes.items()))
         return failed(f"{which} presented its token by {mode}; expected {declared}", at=event.at)
@@ -235,79 +239,47 @@ def refreshed_once(story: Story, profile: Profile) -> Finding:
     """After Close 4401 or HTTP 401 one more attempt; after a second one without a ready in between, none."""
     if profile.auth.mode == "none":
         return unsupported(NO_AUTH)
+    findings = []
+    for client in story.clients:
+        course = Course(client, profile)
+        findings += [_after_refusal(story, course, refusal) for refusal in refusals(story, course)]
     return worst(
-        (finding for client in story.clients for finding in _refusals(story, client, profile)),
+        findings,
         otherwise=inconclusive(
             "not provoked: no token was refused; close(4401), reject_handshake(401), or let a token expire"
         ),
     )
 
 
-def _refused(connection: Connection, profile: Profile) -> bool:
-    if connection.response is not None and connection.response["status"] == 401:
-        return True
-    close = server_close(connection)
-    return close is not None and close_reaction(close.get("code"), profile) == "refresh"
-
-
-def _given_up_by_then(story: Story, connection: Connection, profile: Profile) -> bool:
-    """Whether a refusal came when the client may have given the attempt up, by its own clock."""
-    at = connection.signs[0]
-    slack = GRACE + STANDSTILLS * story.record.lag(connection.attempt, at)
-    return at - connection.attempt >= profile.reconnect.open_timeout - slack
-
-
-def _refusals(story: Story, client: Client, profile: Profile) -> Iterator[Finding]:
-    refused = 0
-    failures = 0
-    for connection in client.connections:
-        failures = 0 if connection.ready is not None else failures + 1
-        refused = 0 if connection.ready is not None else refused
-        if not _refused(connection, profile):
-            continue
-        if _given_up_by_then(story, connection, profile):
-            yield inconclusive(
-                f"connection {connection.number}: the token was refused as the attempt's time was over; whether the "
-                "client saw it cannot be told",
-                at=connection.signs[0],
-            )
-            return
-        refused += 1
-        if refused == 1:
-            allowed = profile.reconnect.max_retries
-            if allowed is None or failures <= allowed:
-                yield _refreshed(connection, client, came_back(story, client, connection, profile.backoff.ceiling))
-            continue
-        since = connection.signs[-1]
-        what = f"connection {connection.number}: the token was refused again, without a ready in between"
-        quiet = stayed_away(story, client, since, profile.backoff.ceiling + GRACE, what)
-        yield _stopped(story, client, connection, quiet)
-        if asked(client, "reconnect", since, story.record.until) is not None:
-            refused = 0
+def _after_refusal(story: Story, course: Course, refusal: Refusal) -> Finding:
+    """Whether the client refreshed after a first refusal, and stopped after another."""
+    client, connection = course.client, refusal.connection
+    which, longest = f"connection {connection.number}", longest_wait(connection, course.profile)
+    if not refusal.read:
+        seen = (
+            f"{which}: the token was refused as the client may have given the connection up; whether it saw it is open"
+        )
+        return inconclusive(seen, at=connection.signs[0])
+    if refusal.most == 1:
+        if course.spent(connection):
+            return inconclusive(f"{which}: the token was refused, when the retries were used up")
+        return _refreshed(connection, client, came_back(story, client, connection, longest))
+    if refusal.least == 1:
+        return inconclusive(f"{which}: the token was refused, for the first time or again")
+    what = f"{which}: the token was refused again, without a ready in between"
+    quiet = stayed_away(story, client, connection.signs[-1], longest + GRACE, what)
+    return surfaced(client, connection, longest, quiet)
 
 
 def _refreshed(connection: Connection, client: Client, back: Finding) -> Finding:
-    """Whether the attempt that followed a refusal showed another token, as far as that can be seen."""
-    after = client.after(connection)
-    first, second = _presented(connection), _presented(after) if after is not None else None
+    """Whether the next token after a refusal was another one, as far as that can be seen."""
+    first = _presented(connection)
+    later = client.connections[client.connections.index(connection) + 1 :]
+    second = next((token for c in later if (token := _presented(c)) is not None), None)
     same = first is not None and second is not None and first["fingerprint"] == second["fingerprint"]
-    # One that is refused again is judged by what follows.
-    if back.outcome is Outcome.PASS and same and after is not None and after.ready is not None:
+    if back.outcome is Outcome.PASS and same:
         return non_strict(f"{back.seen}, with the same token: whether it was asked for anew is not seen")
     return back
-
-
-def _stopped(story: Story, client: Client, connection: Connection, quiet: Finding) -> Finding:
-    """Whether a client that stopped has told its application why."""
-    if quiet.outcome is not Outcome.PASS:
-        return quiet
-    if not client.reports:
-        return non_strict(
-            f"{quiet.seen}; whether the error was surfaced is not in the record (on_event=wschaos.report)"
-        )
-    if any(e.at >= connection.attempt for e in client.told("gave_up")):
-        return passed(f"{quiet.seen}; the application was told")
-    return failed(f"{quiet.seen}; but the application was not told", at=connection.signs[-1])
 
 
 # --- AUTH-05, 06 ----------------------------------------------------------------------------------------------
@@ -503,18 +475,38 @@ def _redirected(story: Story, client: Client, connection: Connection, profile: P
     assert connection.response is not None
     at, to = connection.response.at, connection.response["to"]
     what = f"connection {connection.number} was redirected to {to}"
-    # The other host may be another listener of the test's.
-    others = [c for c in story.connections if c is not connection and c.attempt >= at]
-    later = [c for c in others if c.host == to or c.client == client.name]
-    token = _presented(connection)
-    for other in later:
-        presented = _presented(other)
-        if other.host != to or presented is None:
-            continue
-        if token is None or presented["fingerprint"] == token["fingerprint"]:
+    later = [c for c in story.connections if c is not connection and c.attempt >= at]
+    doubtful = None
+    for other in (c for c in later if c.host == to):
+        followed = _followed(story, client, connection, other)
+        if followed:
             return failed(f"{what}; connection {other.number} presented its token there", at=other.attempt)
-    if any(other.host not in (None, to) for other in later):
+        if followed is None:
+            told = f"{what}; connection {other.number} presented a token there, perhaps of its own accord"
+            doubtful = inconclusive(told, at=other.attempt)
+    if doubtful is not None:
+        return doubtful
+    if any(other.client == client.name and other.host not in (None, to) for other in later):
         return passed(f"{what}; it tried its own address again, and no token followed")
     if story.record.until < at + profile.backoff.ceiling + GRACE:
         return inconclusive(f"{what}; the record ends {story.record.until - at:.3f} s later")
     return passed(f"{what}; no token followed")
+
+
+def _followed(story: Story, client: Client, redirected: Connection, other: Connection) -> bool | None:
+    """Whether a later connection, to where a redirect pointed, brought its client's token; None: it cannot be told."""
+    presented = _presented(other)
+    if presented is None:
+        return False
+    before = [c for c in client.connections if c.attempt <= redirected.attempt]
+    if other.client == client.name:
+        # A fresh token is a token, too; but the client may always have had this address as well.
+        return None if any(c.host == other.host and _presented(c) is not None for c in before) else True
+    shown = {token["fingerprint"] for c in before if (token := _presented(c)) is not None}
+    if shown and presented["fingerprint"] not in shown:
+        return False
+    # The other host may be another listener of the test's, and what comes there a client of that listener's own.
+    owner = next(c for c in story.clients if c.name == other.client)
+    resident = any(c.attempt < redirected.signs[0] for c in owner.connections)
+    reports = any(e.at <= other.attempt + GRACE for e in owner.app)
+    return None if resident or reports else True

@@ -18,8 +18,10 @@ from .ending import (
     server_close,
     stayed_away,
 )
+from .refusals import refusals
 from .rule import check
 from .story import Client, Connection, Story
+from .surfaced import surfaced
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by
 from .verdict import Finding, Outcome, failed, inconclusive, non_strict, passed, worst
 from .waits import Course, longest_wait
@@ -34,16 +36,13 @@ def _judge_reactions(
     findings = []
     for client in story.clients:
         course = Course(client, profile)
-        before: Connection | None = None
+        again = {refusal.connection.number for refusal in refusals(story, course) if refusal.most > 1}
         for connection in client.connections:
             reaction = expected(connection)
-            if reaction is not None:
-                again = before is not None and connection.ready is None and expected(before) == "refresh"
-                if reaction == "refresh" and again:
-                    findings.append(inconclusive("credentials refused twice in a row: judged by AUTH-04"))
-                else:
-                    findings.append(_reacted(story, course, connection, reaction))
-            before = connection
+            if reaction == "refresh" and connection.number in again:
+                findings.append(inconclusive("credentials refused twice in a row: judged by AUTH-04"))
+            elif reaction is not None:
+                findings.append(_reacted(story, course, connection, reaction))
     finding = worst(findings, otherwise=inconclusive(otherwise))
     judged = [f for f in findings if f.outcome in (Outcome.PASS, Outcome.NON_STRICT)]
     if finding.outcome is Outcome.PASS and len(judged) > 1:
@@ -58,15 +57,9 @@ def _reacted(story: Story, course: Course, connection: Connection, reaction: Rea
     client, profile = course.client, course.profile
     what = f"connection {connection.number} {describe_end(connection)} ({reaction})"
     if reaction in FINAL:
-        quiet = longest_wait(connection, profile) + GRACE
-        finding = stayed_away(story, client, connection.signs[0], quiet, what)
-        if finding.outcome is not Outcome.PASS or reaction == "stop":
-            return finding
-        if not client.reports:
-            return non_strict(f"{finding.seen}; whether it told its application is not seen (on_event=wschaos.report)")
-        if not any(e.at >= connection.signs[0] - GRACE for e in client.told("gave_up")):
-            return failed(f"{finding.seen}, but the application was not told (gave_up)", at=connection.signs[0])
-        return finding
+        longest = longest_wait(connection, profile)
+        finding = stayed_away(story, client, connection.signs[0], longest + GRACE, what)
+        return finding if reaction == "stop" else surfaced(client, connection, longest, finding)
     if course.spent(connection):
         return inconclusive(f"{what}, when the retries were used up")
     finding = came_back(story, client, connection, longest_wait(connection, profile))
@@ -146,7 +139,13 @@ def _closed_by_application(client: Client, connection: Connection) -> float | No
     if connection.ready is None:
         return None
     until = connection.over if connection.over is not None else client.record.until
-    return asked(client, "close", connection.ready, until)
+    at = asked(client, "close", connection.ready, until)
+    if at is None:
+        return None
+    # When it had only just become ready, the client may still have been connecting, with nothing to close.
+    unaware = GRACE + STANDSTILLS * client.record.lag(connection.ready - GRACE, at)
+    knew = at > connection.ready + unaware or any(connection.attempt <= e.at <= at for e in client.told("ready"))
+    return at if knew else None
 
 
 def _complete(connection: Connection, code: int | None, reason: str, at: float) -> Finding:

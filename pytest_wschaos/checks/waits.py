@@ -233,6 +233,10 @@ class Course:
         """The wait that followed a connection."""
         return self._out_of.get(connection.number)
 
+    def into(self, connection: Connection) -> Wait | None:
+        """The wait that led to a connection."""
+        return self._into.get(connection.number)
+
     def retries(self, connection: Connection) -> int:
         """How many consecutive retries had been made when a connection ended, itself included."""
         into = self._into.get(connection.number)

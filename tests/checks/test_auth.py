@@ -91,6 +91,16 @@ class TestMode:
         s.frame(0.1, "up", "credentials", mode="first_message", fingerprint="f1")
         assert verdict("AUTH-01", s.record(9)).outcome is PASS
 
+    def test_cut_before_the_first_message(self) -> None:
+        s = script()
+        opened(s, 0.0, mode="query", fingerprint="f0")
+        s.end(0.1)
+        assert verdict("AUTH-01", s.record(9)).outcome is INCONCLUSIVE
+        assert verdict("AUTH-01", s.record(9), mode="header").outcome is FAIL
+        opened(s, 1.0, mode="query", fingerprint="f0")
+        s.event(1.1, "ready")
+        assert verdict("AUTH-01", s.record(9)).outcome is FAIL
+
     def test_a_cookie_may_be_anything(self) -> None:
         s = script()
         opened(s, 0.0, mode="cookie", fingerprint="f1")
@@ -276,12 +286,12 @@ class TestEvery:
 class TestRefreshed:
     """AUTH-04"""
 
-    def refused(self, s: Script, at: float, status: int | None = None) -> None:
+    def refused(self, s: Script, at: float, status: int | None = None, token: str | None = None) -> None:
         if status is not None:
             s.rejected(at, status)
             return
         opened(s, at)
-        s.frame(at, "up", "credentials", mode="first_message", fingerprint="f1")
+        s.frame(at, "up", "credentials", mode="first_message", fingerprint=token or f"f{len(s.events)}")
         s.frame(at, "down", "close", code=4401, reason="expired")
         s.end(at)
 
@@ -294,11 +304,23 @@ class TestRefreshed:
 
     def test_the_same_token_again(self) -> None:
         s = script()
-        self.refused(s, 0.0)
+        self.refused(s, 0.0, token="f1")
         s.live(1.0)
         found = verdict("AUTH-04", s.record(100))
         assert found.outcome is NON_STRICT
         assert "with the same token" in found.seen
+
+    @pytest.mark.parametrize("between", [False, True])
+    @pytest.mark.parametrize(("second", "outcome"), [("f1", NON_STRICT), ("f2", PASS)])
+    def test_the_same_token_refused_again(self, second: str, outcome: Outcome, between: bool) -> None:
+        s = script()
+        s.app(0.0, "connecting")
+        self.refused(s, 0.0, token="f1")
+        if between:
+            s.refused(1.0)
+        self.refused(s, 3.0, token=second)
+        s.app(3.1, "gave_up", error="unauthorised", undelivered=[])
+        assert verdict("AUTH-04", s.record(100)).outcome is outcome
 
     def test_not_tried_again(self) -> None:
         s = script()
@@ -306,16 +328,18 @@ class TestRefreshed:
         assert verdict("AUTH-04", s.record(100)).outcome is FAIL
         assert verdict("AUTH-04", s.record(40)).outcome is INCONCLUSIVE
 
-    @pytest.mark.parametrize("reports", [None, "silent", "told"])
+    @pytest.mark.parametrize("reports", [None, "silent", "without a reason", "late", "told"])
     def test_refused_again(self, reports: str | None) -> None:
         s = script()
         if reports is not None:
             s.app(0.0, "connecting")
         self.refused(s, 0.0)
         self.refused(s, 1.0)
-        if reports == "told":
-            s.app(1.01, "gave_up", error="unauthorised", undelivered=[])
-        outcome = {None: NON_STRICT, "silent": FAIL, "told": PASS}[reports]
+        if reports in ("told", "late"):
+            s.app(1.01 if reports == "told" else 60.0, "gave_up", error="unauthorised", undelivered=[])
+        elif reports == "without a reason":
+            s.app(1.01, "gave_up")
+        outcome = {None: NON_STRICT, "told": PASS}.get(reports, FAIL)
         # The first refusal, answered by one more attempt, is a PASS of its own, and the worse of the two counts.
         assert verdict("AUTH-04", s.record(100)).outcome is outcome
 
@@ -343,7 +367,69 @@ class TestRefreshed:
         s.app(60.0, "reconnect")
         self.refused(s, 60.0)
         self.refused(s, 61.0)
-        assert verdict("AUTH-04", s.record(62)).outcome is not FAIL
+        assert verdict("AUTH-04", s.record(62)).outcome is NON_STRICT
+        s.live(63.0)
+        assert "attempt 5 came 2.000 s later; expected none" in verdict("AUTH-04", s.record(200)).seen
+
+    @pytest.mark.parametrize("asked", [None, 0.5, 0.95])
+    def test_the_application_has_it_start_anew_after_the_first(self, asked: float | None) -> None:
+        s = script()
+        s.app(0.0, "connecting")
+        self.refused(s, 0.0)
+        if asked is not None:
+            s.app(asked, "reconnect")
+        s.app(0.9, "connecting")
+        self.refused(s, 1.0)
+        self.refused(s, 2.5)
+        s.app(2.5, "gave_up", error="unauthorised", undelivered=[])
+        found = verdict("AUTH-04", s.record(200))
+        if asked is None:
+            assert "attempt 3 came 1.500 s later; expected none" in found.seen
+        else:  # asked while it connects, it may have gone on as it was
+            assert found.outcome is PASS
+            assert found.seen.startswith("connection 3: the token was refused again")
+
+    def test_asked_while_it_connects_it_may_go_on_as_it_was(self) -> None:
+        s = script()
+        s.app(0.0, "connecting")
+        self.refused(s, 0.0)
+        s.app(0.9, "connecting")
+        s.app(0.95, "reconnect")
+        self.refused(s, 1.0)
+        s.app(1.0, "gave_up", error="unauthorised", undelivered=[])
+        assert verdict("AUTH-04", s.record(200)).outcome is INCONCLUSIVE
+
+    @pytest.mark.parametrize("held", [5.0, 20.0])
+    def test_never_stops_after_a_session(self, held: float) -> None:
+        s = script()
+        s.live(0.0)
+        s.frame(held, "down", "close", code=4401, reason="expired")
+        s.end(held)
+        for number in range(1, 5):
+            self.refused(s, held + number)
+        found = verdict("AUTH-04", s.record(200))
+        assert found.outcome is FAIL
+        assert "attempt 5 came 1.000 s later; expected none" in found.seen
+
+    @pytest.mark.parametrize("end", ["the attempt's time", "the ping's time"])
+    def test_a_refusal_that_it_may_not_have_read(self, end: str) -> None:
+        s = script()
+        if end == "the attempt's time":
+            opened(s, 0.0)
+            at = 10.0
+        else:
+            s.live(0.0)
+            s.ping(30.0, answered=None)
+            at = 40.0
+        s.frame(at, "down", "close", code=4401, reason="expired")
+        s.end(at)
+        self.refused(s, at + 1)
+        unread = verdict("AUTH-04", s.record(200))
+        assert unread.outcome is INCONCLUSIVE
+        self.refused(s, at + 3)
+        assert verdict("AUTH-04", s.record(200)).outcome is NON_STRICT
+        s.live(at + 5)
+        assert verdict("AUTH-04", s.record(200)).outcome is FAIL
 
     def test_all_retries_were_spent(self) -> None:
         s = script()
@@ -351,6 +437,16 @@ class TestRefreshed:
             s.refused(float(number))
         self.refused(s, 10.0)
         assert verdict("AUTH-04", s.record(100)).outcome is INCONCLUSIVE
+
+    @pytest.mark.parametrize(("held", "outcome"), [(1.0, INCONCLUSIVE), (20.0, FAIL)])
+    def test_a_short_session_gives_no_retries_back(self, held: float, outcome: Outcome) -> None:
+        s = script()
+        for number in range(10):
+            s.refused(float(number))
+        s.live(10.0)
+        s.frame(10.0 + held, "down", "close", code=4401, reason="expired")
+        s.end(10.0 + held)
+        assert verdict("AUTH-04", s.record(100)).outcome is outcome
 
 
 class TestServer:
@@ -523,6 +619,66 @@ class TestRedirect:
         s = self.redirected()
         self.handshake(s, 1.0, "elsewhere:1", client="another listener", fingerprint="f2")
         assert verdict("AUTH-08", s.record(100), mode="header").outcome is PASS
+
+    @pytest.mark.parametrize("own", ["connected before", "reports"])
+    def test_a_client_of_that_address_has_the_same_token(self, own: str) -> None:
+        s = Script()
+        if own == "connected before":
+            self.handshake(s, 0.0, "elsewhere:1", client="b")
+            s.end(3.0, client="b")
+        self.handshake(s, 1.0, "here:1")
+        s.event(1.0, "response", way="down", status=302, to="elsewhere:1")
+        s.end(1.0)
+        if own == "reports":
+            s.app(3.9, "connecting", client="b")
+        self.handshake(s, 4.0, "elsewhere:1", client="b")
+        found = verdict("AUTH-08", s.record(100), mode="header")
+        assert found.outcome is INCONCLUSIVE
+        assert found.seen.endswith(" presented a token there, perhaps of its own accord")
+
+    @pytest.mark.parametrize(("known", "outcome"), [(False, FAIL), (True, INCONCLUSIVE)])
+    def test_redirected_before_it_showed_a_token(self, known: bool, outcome: Outcome) -> None:
+        s = script()
+        if known:
+            s.live(0.0, client="b")
+            s.end(3.0, client="b")
+        s.attempt(1.0)
+        s.event(1.0, "handshake", way="up", path="/ws", host="here:1")
+        s.event(1.0, "response", way="down", status=302, to="elsewhere:1")
+        s.end(1.0)
+        s.attempt(4.0, client="b")
+        s.event(4.0, "handshake", client="b", way="up", path="/ws", host="elsewhere:1")
+        s.frame(4.1, "up", "credentials", client="b", mode="first_message", fingerprint="f1")
+        assert verdict("AUTH-08", s.record(100)).outcome is outcome
+
+    @pytest.mark.parametrize("token", ["f1", "f2"])
+    def test_redirected_after_it_showed_a_token(self, token: str) -> None:
+        s = script()
+        s.live(0.0)
+        s.end(3.0)
+        s.attempt(4.0)
+        s.event(4.0, "handshake", way="up", path="/ws", host="here:1")
+        s.event(4.0, "response", way="down", status=302, to="elsewhere:1")
+        s.end(4.0)
+        s.attempt(5.0, client="b")
+        s.event(5.0, "handshake", client="b", way="up", path="/ws", host="elsewhere:1")
+        s.frame(5.1, "up", "credentials", client="b", mode="first_message", fingerprint=token)
+        assert verdict("AUTH-08", s.record(100)).outcome is (FAIL if token == "f1" else PASS)
+
+    def test_followed_with_a_fresh_token(self) -> None:
+        s = self.redirected()
+        self.handshake(s, 1.0, "elsewhere:1", fingerprint="fresh")
+        assert verdict("AUTH-08", s.record(100), mode="header").outcome is FAIL
+
+    def test_an_address_that_it_had_before(self) -> None:
+        s = Script()
+        self.handshake(s, 0.0, "elsewhere:1")
+        s.end(0.5)
+        self.handshake(s, 1.0, "here:1")
+        s.event(1.0, "response", way="down", status=302, to="elsewhere:1")
+        s.end(1.0)
+        self.handshake(s, 2.0, "elsewhere:1")
+        assert verdict("AUTH-08", s.record(100), mode="header").outcome is INCONCLUSIVE
 
     def test_the_same_address_again(self) -> None:
         s = self.redirected()

@@ -61,6 +61,37 @@ class TestReactions:
         silent.app(20.1, "gave_up", error="policy", undelivered=[])
         assert verdict("CLOSE-01", silent.record(100)).outcome is PASS
 
+    @pytest.mark.parametrize("status", [None, 404])
+    @pytest.mark.parametrize(
+        ("said", "outcome"),
+        [
+            (("gave_up", 0.1, "policy"), PASS),
+            (("gave_up", 44.0, "policy"), PASS),
+            (("gave_up", 300.0, "policy"), FAIL),
+            (("gave_up", 0.1, None), FAIL),
+            (("close", 0.01, None), INCONCLUSIVE),
+            (("close", 60.0, None), FAIL),
+        ],
+    )
+    def test_a_fatal_end_is_told_in_time_and_with_its_reason(
+        self, status: int | None, said: tuple[str, float, str | None], outcome: Outcome
+    ) -> None:
+        s = closed(1008, reports=True)
+        if status is not None:
+            s = Script()
+            s.app(20.0, "connecting")
+            s.rejected(20.0, status)
+        what, after, error = said
+        s.app(20.0 + after, what, **({} if error is None else {"error": error}))
+        found = verdict("CLOSE-01" if status is None else "CLOSE-05", s.record(400))
+        assert found.outcome is outcome
+
+    def test_the_harness_was_late_to_hear_that_it_was_told(self) -> None:
+        s = closed(1008, reports=True)
+        s.app(65.2, "gave_up", error="policy")
+        assert verdict("CLOSE-01", s.record(100)).outcome is FAIL
+        assert verdict("CLOSE-01", s.lag(65.1, 0.1).record(100)).outcome is INCONCLUSIVE
+
     def test_one_step_later(self) -> None:
         assert verdict("CLOSE-01", closed(1013, 2.0).record(100)).outcome is PASS
         assert verdict("CLOSE-01", closed(1013, 0.7).record(100)).outcome is FAIL
@@ -86,6 +117,29 @@ class TestReactions:
         s.end(21.1)
         found = verdict("CLOSE-01", s.record(100))
         assert found.outcome is PASS
+
+    @pytest.mark.parametrize("first", [4401, 401])
+    @pytest.mark.parametrize("second", [4401, 401])
+    @pytest.mark.parametrize("between", ["nothing", "refused", "ready"])
+    def test_refused_twice_in_whatever_way_is_for_auth(self, first: int, second: int, between: str) -> None:
+        s = Script()
+        for at, how in ((0.0, first), (10.0, second)):
+            if how == 401:
+                s.rejected(at, 401)
+            else:
+                s.opened(at, ready=False)
+                s.frame(at, "down", "close", code=how, reason="")
+                s.end(at)
+            if at == 0.0 and between == "refused":
+                s.refused(1.0)
+            if at == 0.0 and between == "ready":
+                s.opened(1.0)
+                s.end(9.0)
+        last = verdict("CLOSE-05" if second == 401 else "CLOSE-01", s.record(100))
+        if between == "ready":
+            assert "no attempt followed, expected within 45.000 s" in last.seen
+        else:
+            assert last.outcome is (PASS if first == second else INCONCLUSIVE)
 
     def test_a_reserved_code_is_a_protocol_error(self) -> None:
         assert verdict("CLOSE-01", closed(1006).record(100)).outcome is NON_STRICT
@@ -184,6 +238,20 @@ class TestCutInTheMiddle:
         s.app(10.0, "close")
         s.end(10.001, how="reset")
         assert verdict("CLOSE-02", s.record(30)).outcome is INCONCLUSIVE
+
+    @pytest.mark.parametrize(
+        ("asked", "lag", "outcome"), [(0.001, 0, INCONCLUSIVE), (0.1, 0, FAIL), (0.1, 0.05, INCONCLUSIVE)]
+    )
+    def test_asked_before_the_client_knew_that_it_was_ready(self, asked: float, lag: float, outcome: Outcome) -> None:
+        s = Script()
+        s.opened(0.0)
+        s.app(asked, "close")
+        s.end(asked, by="peer")
+        if lag:
+            s.lag(asked - 0.001, lag)
+        assert verdict("CLOSE-02", s.record(100)).outcome is outcome
+        s.app(0.0, "ready", recovered=False)
+        assert verdict("CLOSE-02", s.record(100)).outcome is FAIL
 
 
 class TestReserved:
