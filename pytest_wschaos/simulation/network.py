@@ -63,8 +63,7 @@ class Connection:
     def reset(self) -> None:
         """A RST for both sides, from something in between."""
         for pipe in self.pipes():
-            pipe.queue.clear()
-            pipe.mark(Mark.RST)
+            pipe.reset()
 
     def blackhole(self, way: Way = "both") -> None:
         """Swallow all that is sent from now on, ends too, and tell nobody."""

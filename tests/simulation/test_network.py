@@ -83,7 +83,7 @@ class World:
         return round(now() - begun, 6), "connected"
 
 
-def simulate(main: Callable[[World], Coroutine[Any, Any, T]], seed: int = 0) -> T:
+def simulate(main: Callable[[World], Coroutine[Any, Any, T]], seed: int = 0, **options: Any) -> T:
     async def whole() -> T:
         world = World()
         server = await world.listen()
@@ -92,7 +92,7 @@ def simulate(main: Callable[[World], Coroutine[Any, Any, T]], seed: int = 0) -> 
         finally:
             server.close()
 
-    return run(whole, seed=seed)
+    return run(whole, seed=seed, **options)
 
 
 # --- attempts ---
@@ -341,6 +341,36 @@ def test_bandwidth() -> None:
     assert simulate(main) == 6
 
 
+def test_what_a_bandwidth_lets_through_arrives_bit_by_bit() -> None:
+    async def main(world: World) -> list[tuple[float, int]]:
+        client, server = await world.pair()
+        world.network.link("server", bandwidth=1000, latency=0.5)
+        client.transport.write(bytes(200))
+        client.transport.close()
+        await server.saw("lost")
+        return [(at, len(data)) for at, what, data in server.notes if what == "data"]
+
+    assert simulate(main) == [(0.55, 50), (0.6, 50), (0.65, 50), (0.7, 50)]
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "takes", "pieces"), [(1, 100_000, 10_000), (1e9, 0.0001, 1), (float("inf"), 0, 1)]
+)
+def test_a_write_has_not_too_many_pieces(bandwidth: float, takes: float, pieces: int) -> None:
+    async def main(world: World) -> object:
+        client, server = await world.pair()
+        world.network.link("server", bandwidth=bandwidth)
+        begun = now()
+        client.transport.write(bytes(100_000))
+        client.transport.close()
+        await asyncio.sleep(2 * takes + 1)
+        times = [at for at, what, _ in server.notes if what == "data"]
+        assert len(server.data) == 100_000
+        return round(times[-1] - begun, 6), len(times)
+
+    assert simulate(main, time_limit=1e6) == (takes, pieces)
+
+
 def test_a_full_connection_stops_its_writer_and_a_larger_one_lets_it_go_on() -> None:
     async def main(world: World) -> object:
         client, server = await world.pair()
@@ -412,6 +442,22 @@ def test_a_reset_from_in_between_ends_both_sides() -> None:
 
     reset = [(0, "lost", ("ConnectionResetError", 104))]
     assert simulate(main) == (reset, reset, [])
+
+
+def test_a_reset_waits_behind_nothing() -> None:
+    async def main(world: World) -> object:
+        client, server = await world.pair()
+        world.network.link("server", bandwidth=10_000, latency=0.1)
+        client.transport.write(bytes(1_000_000))
+        await asyncio.sleep(1)
+        (connection,) = world.network.to("server")
+        connection.reset()
+        await client.saw("lost")
+        await server.saw("lost")
+        return client.notes[-1], server.notes[-1]
+
+    reset = (1.1, "lost", ("ConnectionResetError", 104))
+    assert simulate(main) == (reset, reset)
 
 
 def test_what_is_held_arrives_at_once_and_in_order() -> None:
