@@ -7,9 +7,11 @@ import enum
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from .loop import SimulatedLoop
     from .transport import SimulatedTransport
 
@@ -63,6 +65,19 @@ class Mark(enum.Enum):
 Item = bytes | Mark
 
 
+class Target(Protocol):
+    """Who reads a direction."""
+
+    context: Context
+    max_size: int
+
+    def arrived(self, data: bytes) -> None:
+        """Data has come."""
+
+    def marked(self, mark: Mark) -> None:
+        """A mark has come."""
+
+
 class Pipe:
     """Carries what one transport writes to the other, in order, with one timer."""
 
@@ -87,7 +102,7 @@ class Pipe:
         self.link = link
         self._random = rng
         self.source: SimulatedTransport | None = None
-        self.target: SimulatedTransport | None = None
+        self.target: Target | None = None
         self.queue: deque[tuple[float, Item]] = deque()
         self.used = 0
         """Bytes that were sent and have not been read."""
@@ -139,7 +154,7 @@ class Pipe:
             self._due = at = max(begun + end / bandwidth + takes, self._due)
             self.queue.append((at, item if isinstance(item, Mark) else item[start:end]))
 
-    def attach(self, target: SimulatedTransport) -> None:
+    def attach(self, target: Target) -> None:
         """From now on there is somebody to read; what has arrived until then has waited."""
         self.target = target
         self._arm(self._loop.time())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import gc
 import logging
 import random
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from pytest_wschaos.simulation.errors import Deadlock, Livelock, SimulationError, TimeLimit, Unsupported
+from pytest_wschaos.simulation.hybrid import HybridLoop
 from pytest_wschaos.simulation.run import make_loop, run
 
 from .clocks import VIRTUAL
@@ -192,6 +194,64 @@ def _fail() -> None:
     raise LookupError("no luck")
 
 
+def test_a_thread_that_nobody_waits_for_holds_the_hybrid_clock_too() -> None:
+    seen: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        time.sleep(0.2)
+        seen.append("thread")
+
+    async def main() -> object:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.to_thread(work)
+        waiting = [asyncio.ensure_future(asyncio.to_thread(time.sleep, 0)) for _ in range(100)]
+        await asyncio.sleep(0)
+        for one in waiting:  # most of them have not even begun
+            one.cancel()
+        begun.wait()
+        await asyncio.sleep(3600)
+        seen.append("an hour later")
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, HybridLoop)
+        return seen, loop.working, await now()
+
+    begun = threading.Event()
+    assert run(main, clock="hybrid") == (["thread", "an hour later"], {}, 3600)
+
+
+def ask_the_loop(loop: asyncio.AbstractEventLoop) -> float:
+    return asyncio.run_coroutine_threadsafe(now(), loop).result()
+
+
+def wait_for_the_loop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.closing(asyncio.sleep(1)) as sleep:
+        asyncio.run_coroutine_threadsafe(sleep, loop).result()
+
+
+def test_a_thread_that_waits_for_the_hybrid_clock_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_wschaos.simulation.hybrid.LONGEST_WORK", 0.3)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert await asyncio.to_thread(ask_the_loop, loop) == 0  # this takes no time, and may
+        await asyncio.to_thread(wait_for_the_loop, loop)
+
+    with pytest.raises(Deadlock, match=r"what threads are doing: wait_for_the_loop \(.*clock='real' can do both"):
+        run(main, clock="hybrid")
+
+
+def test_a_call_in_an_executor_cannot_wait_for_the_simulated_clock() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(Unsupported, match=r"a call in an executor called the loop.* use clock='real'"):
+            await asyncio.to_thread(wait_for_the_loop, loop)
+        loop.call_soon_threadsafe(str)  # this one may
+
+    run(main)
+
+
 def test_a_foreign_thread_is_told_which_clock_can() -> None:
     told: list[object] = []
 
@@ -265,10 +325,23 @@ def test_what_needs_the_kernel_is_refused_at_once(name: str, arguments: tuple[An
     run(main)
 
 
-def test_a_subprocess_and_a_connected_socket_are_refused() -> None:
+@clocks
+def test_a_subprocess_is_refused(clock: str) -> None:
     async def main() -> None:
-        with pytest.raises(Unsupported, match="use clock='real'"):
-            await asyncio.create_subprocess_exec("true")
+        for start in (asyncio.create_subprocess_exec, asyncio.create_subprocess_shell):
+            with pytest.raises(Unsupported, match="use clock='real'"):
+                await start("true")
+
+    run(main, clock=clock)  # type: ignore[arg-type]
+
+
+def test_a_connected_socket_and_one_of_another_family_are_refused() -> None:
+    async def main() -> None:
+        with (
+            socket.socket(socket.AF_UNIX) as sock,
+            pytest.raises(Unsupported, match=r"AF_UNIX.* use clock='hybrid' or"),
+        ):
+            await asyncio.start_server(print, sock=sock)
         one, other = socket.socketpair()
         with one, other, pytest.raises(Unsupported, match=r"connected for real: .* use clock='hybrid' or 'real'"):
             await asyncio.open_connection(sock=one)

@@ -495,6 +495,93 @@ def test_what_a_partition_loses_comes_with_tcps_next_repetition() -> None:
     assert simulate(main) == ([(12.6, "data", b"one two")], (15, "connected"))
 
 
+@pytest.mark.parametrize(
+    ("fault", "seconds", "connected", "made"),
+    [
+        # Who answers repeats it 1, 2, 4 ... s after it was lost at 1.5 s.
+        ("partition", 60, 64.5, 65.5),
+        ("partition", 200, ("TimeoutError", 110), None),
+        ("hold", 60, 61.5, 62.5),
+    ],
+)
+def test_a_fault_catches_a_handshake_that_is_under_way(fault: str, seconds: float, connected: Any, made: Any) -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        connecting = asyncio.create_task(world.connect())
+        await asyncio.sleep(1.5)
+        with getattr(world.network, fault)("server"):
+            await asyncio.sleep(seconds)
+        try:
+            side = await connecting
+        except OSError as error:
+            assert now() == 201.5
+            await asyncio.sleep(60)
+            assert not world.network.connections
+            return shown(error), (world.accepted[0].notes[0][0] if world.accepted else None)
+        await asyncio.sleep(10)
+        return side.notes[0][0], world.accepted[0].notes[0][0]
+
+    assert simulate(main) == (connected, made)
+
+
+def test_a_hold_costs_a_handshake_no_patience() -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        with world.network.hold("server"):
+            attempting = asyncio.create_task(world.attempt())
+            await asyncio.sleep(200)
+        return await attempting
+
+    assert simulate(main) == (201, "connected")
+
+
+def test_a_handshake_that_is_swallowed_times_out() -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        attempting = asyncio.create_task(world.attempt())
+        await asyncio.sleep(1.5)
+        for connection in world.network.to("server"):
+            connection.blackhole()
+        return await attempting, len(world.accepted), len(world.network.connections)
+
+    assert simulate(main) == ((127, ("TimeoutError", 110)), 0, 0)
+
+
+def test_a_fault_catches_the_last_part_of_a_handshake() -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        connecting = asyncio.create_task(world.connect())
+        await asyncio.sleep(2.5)
+        with world.network.hold("server"):
+            (await connecting).transport.write(b"behind it")
+            await asyncio.sleep(60)
+            assert not world.accepted
+        await asyncio.sleep(10)
+        return world.accepted[0].notes
+
+    assert simulate(main) == [(62.5, "made", None), (62.5, "data", b"behind it")]
+
+
+@pytest.mark.parametrize("at", [1.5, 2.5])
+def test_a_reset_catches_a_handshake_that_is_under_way(at: float) -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        attempting = asyncio.create_task(world.attempt())
+        connecting = asyncio.create_task(world.connect())
+        await asyncio.sleep(at)
+        for connection in world.network.to("server"):
+            connection.reset()
+        await asyncio.sleep(10)
+        told = await attempting
+        if at == 1.5:
+            assert shown(connecting.exception()) == ("ConnectionRefusedError", 111)
+        else:
+            assert connecting.result().notes[1:] == [(3.5, "lost", ("ConnectionResetError", 104))]
+        return told, len(world.accepted), len(world.network.connections)
+
+    assert simulate(main) == ((2.5, ("ConnectionRefusedError", 111)) if at == 1.5 else (2, "connected"), 0, 0)
+
+
 def test_faults_that_overlap_end_one_by_one() -> None:
     async def main(world: World) -> object:
         client, server = await world.pair()
