@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import collections.abc
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import logging
 import random
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +76,11 @@ async def a_timer_that_sets_itself_anew() -> None:
     await asyncio.sleep(1)
 
 
+async def in_steps_too_small() -> None:
+    while True:  # noqa: ASYNC110
+        await asyncio.sleep(1e-9)
+
+
 async def nobody_answers() -> None:
     await asyncio.get_running_loop().create_future()
 
@@ -81,6 +89,7 @@ GUARDED: list[tuple[Callable[[], Any], type[SimulationError], str]] = [
     (a_heart_that_never_stops, TimeLimit, r"60 s of virtual time have passed, which is the limit \(time_limit=\)"),
     (around_sleep_0, Livelock, "turned 100000 times at 0.000 s, and no time passed"),
     (a_timer_that_sets_itself_anew, Livelock, "no time passed"),
+    (in_steps_too_small, Livelock, "less than 0.001 s passed: .* steps too small to get anywhere"),
     (nobody_answers, Deadlock, "at 0.000 s nothing is ready and no timer is set"),
 ]
 
@@ -158,6 +167,93 @@ def test_the_limit_leaves_time_to_clean_up_and_no_more(clock: str, caplog: pytes
         run(main, clock=clock, time_limit=60)  # type: ignore[arg-type]
     gc.collect()
     assert caplog.messages == []
+
+
+@clocks
+def test_many_who_do_much_in_an_instant_are_no_livelock(clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_wschaos.simulation.clock.COLLECT_EVERY", 1000)
+    monkeypatch.setattr("pytest_wschaos.simulation.clock.TURNS", 5000)
+
+    async def client(number: int) -> None:
+        for _ in range(200):
+            await asyncio.sleep(1e-6 + number * 1e-9)
+
+    async def main() -> float:
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(client(number))
+        return await now()
+
+    assert 0 < run(main, clock=clock) < 0.001  # type: ignore[arg-type]
+
+
+@clocks
+def test_a_loop_is_closed_whatever_fails_at_its_end(clock: str) -> None:
+    ended: list[str] = []
+
+    async def end(name: str) -> None:
+        ended.append(name)
+        if name == "second":
+            raise LookupError(name)
+
+    loop = make_loop(clock)
+    for name in ("first", "second", "third"):
+        loop.at_close(functools.partial(end, name))
+    with pytest.raises(LookupError, match="second"):
+        loop.close()
+    assert ended == ["third", "second", "first"]
+    assert loop.is_closed()
+
+
+@clocks
+def test_garbage_is_collected_where_only_timers_fire(clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_wschaos.simulation.clock.COLLECT_EVERY", 100)
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self
+
+    loop = make_loop(clock)
+    garbage: list[weakref.ref[Garbage]] = []
+
+    def again() -> None:
+        garbage.append(weakref.ref(Garbage()))
+        if len(garbage) == 1000:
+            loop.stop()
+        else:
+            loop.call_later(1, again)
+
+    loop.call_soon(again)
+    loop.run_forever()
+    loop.close()
+    assert sum(one() is not None for one in garbage) <= 100
+
+
+def test_a_task_of_something_else_than_a_coroutine_is_named() -> None:
+    class Awaited(collections.abc.Coroutine[Any, Any, None]):
+        def __init__(self) -> None:
+            self._inner = asyncio.get_running_loop().create_future().__await__()
+
+        def __await__(self) -> Any:
+            return self
+
+        def send(self, value: Any) -> Any:
+            return self._inner.send(value)  # type: ignore[attr-defined]
+
+        def throw(self, *error: Any) -> Any:
+            return self._inner.throw(*error)  # type: ignore[attr-defined]
+
+        def close(self) -> None:
+            self._inner.close()  # type: ignore[attr-defined]
+
+        def __repr__(self) -> str:
+            return "<what waits>"
+
+    async def main() -> None:
+        await asyncio.get_running_loop().create_task(Awaited())
+
+    with pytest.raises(Deadlock, match=r"\n  <what waits>$"):
+        run(main)
 
 
 @clocks

@@ -121,6 +121,19 @@ def test_ways_in_which_an_attempt_fails() -> None:
     ]
 
 
+def test_who_watches_refused_attempts_can_stop() -> None:
+    async def main(world: World) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        refusals = loop.refusals()
+        assert len(world.network.refused) == 1
+        refusals.stop()
+        refusals.stop()
+        assert world.network.refused == []
+
+    simulate(main)
+
+
 def test_a_syn_is_repeated_until_it_is_answered() -> None:
     async def main(world: World) -> object:
         attempting = asyncio.create_task(world.attempt())
