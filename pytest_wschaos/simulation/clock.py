@@ -191,7 +191,7 @@ def pending(loop: asyncio.AbstractEventLoop) -> str:
 def _waits(task: asyncio.Task[Any]) -> str:
     frames = []
     awaited: Any = task.get_coro()
-    name = getattr(awaited, "__qualname__", None) or repr(awaited)
+    name = getattr(awaited, "__qualname__", None) or type(awaited).__qualname__
     while (frame := getattr(awaited, "cr_frame", None)) is not None:
         frames.append(frame)
         awaited = awaited.cr_await

@@ -1066,7 +1066,7 @@ async def ports_as_they_may_be_given() -> object:
 
 @same
 async def two_listeners_share_a_port() -> object:
-    """The simulated network has no use for it, and lets nobody."""
+    """Not on the simulated network."""
     loop = asyncio.get_running_loop()
     if isinstance(loop, SimulatedLoop):
         return True
@@ -1173,7 +1173,8 @@ def test_a_program_sees_the_same_as_on_the_kernel(
 #
 # Beside these, which are shown: the sizes of pieces and of buffers; a sender whose data is never acknowledged gives up
 # after about 15 minutes on the kernel, and never on the simulated network; the queue of a listener (backlog) has no
-# limit; a simulated socket has no descriptor, and still tells its names once it is closed.
+# limit; a simulated socket has no descriptor, and still tells its names once it is closed; no two listeners share an
+# address (reuse_port).
 
 
 def test_a_server_whose_protocol_cannot_be_made_closes_the_connection_at_once() -> None:
