@@ -226,12 +226,13 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         (target,) = self.network.resolve(address[0], address[1])
         simulated = await self.network.connect(target)
         self._sockets[sock] = simulated
-        when_closed(sock, lambda: self._unused(sock))
+        when_closed(sock, self._unused)
 
     def _unused(self, sock: socket.socket) -> None:
         """It was closed without ever getting a transport; the kernel tells the peer."""
         simulated = self._sockets.pop(sock)
-        simulated.give_up(Mark.RST if simulated.into.waits() else Mark.FIN)
+        if not self.is_closed():
+            simulated.give_up(Mark.RST if simulated.into.waits() else Mark.FIN)
 
     def _adopted(self, sock: socket.socket) -> SimulatedSocket:
         if sock not in self._sockets:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 
 
-_closed: weakref.WeakKeyDictionary[socket.socket, Callable[[], None]] = weakref.WeakKeyDictionary()
+_closed: weakref.WeakKeyDictionary[socket.socket, weakref.WeakMethod[Callable[[socket.socket], None]]]
+_closed = weakref.WeakKeyDictionary()
 """Whom to tell that a real socket, which stands for a simulated one, was closed by who made it."""
 
 
@@ -26,15 +27,16 @@ class _Telling(socket.socket):
 
     def close(self) -> None:
         super().close()
-        if (tell := _closed.pop(self, None)) is not None:
-            tell()
+        method = _closed.pop(self, None)
+        if method is not None and (tell := method()) is not None:
+            tell(self)
 
 
-def when_closed(sock: socket.socket, tell: Callable[[], None]) -> None:
-    """Have it told that a real socket was closed, until :func:`no_longer`."""
+def when_closed(sock: socket.socket, tell: Callable[[socket.socket], None]) -> None:
+    """Have a method told that a real socket was closed, as long as there is its object, until :func:`no_longer`."""
     with contextlib.suppress(TypeError):  # a kind of its own, of which that cannot be known
         sock.__class__ = _Telling
-        _closed[sock] = tell
+        _closed[sock] = weakref.WeakMethod(tell)
 
 
 def no_longer(sock: socket.socket) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -276,6 +278,26 @@ def test_a_connected_socket_stands_for_a_connection() -> None:
         return client.notes
 
     assert simulate(main) == [(2, "made", None), (2, "data", b"early"), (2, "lost", None)]
+
+
+def test_a_connected_socket_may_be_closed_after_the_run() -> None:
+    loops = []
+
+    async def main(world: World) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        loops.append(weakref.ref(loop))
+        sock = socket.socket()
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (world.network.host("server"), 9000))
+        return sock
+
+    with simulate(main):
+        gc.collect()
+    with simulate(main) as sock:
+        pass
+    assert sock.fileno() == -1
+    gc.collect()
+    assert [loop() for loop in loops] == [None, None]
 
 
 def test_a_server_that_closes_resets_those_in_its_queue() -> None:
