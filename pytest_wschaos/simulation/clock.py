@@ -20,10 +20,15 @@ TIME_LIMIT = 24 * 3600.0
 """Virtual seconds that a run may take, unless another limit is given."""
 TURNS = 100_000
 """Turns of the loop without any time passing, above which it is a livelock."""
+CRAWL = 0.001
+"""Seconds of which more should pass in that many turns and jumps, or in more where there is much to do."""
+TURNS_PER_TASK = 1000
+"""How many more, for each task and timer that there is: ten thousand clients may do much in an instant."""
 AFTERWARDS = 600.0
 """Virtual seconds that are granted beyond the limit once it has been told, so that what is open can be closed."""
 COLLECT_EVERY = 50_000
-"""Turns between two collections of garbage, at least: its own schedule depends on what else the process does."""
+"""Turns and jumps between two collections of garbage, at least: its own schedule depends on what else the process does.
+"""
 COLLECT_PER_TASK = 100
 """Turns between two collections for each task that there is: what a collection costs grows with them."""
 
@@ -57,6 +62,7 @@ class VirtualClock(_Base):
         self._turns = 0
         self._all_turns = 0
         self._collected = 0
+        self._crawled = (0.0, 0)  # since when less than a moment has passed, and the turns until then
         self.seed = seed
         self._numbers = itertools.count(1)
         self._determinism = Determinism(seed, self.time)
@@ -101,23 +107,31 @@ class VirtualClock(_Base):
 
     def close(self) -> None:
         """Close it. Tasks that would not end are ended, so that no later run hears of them."""
-        if not self.is_running() and not self.is_closed():
-            while self._finishers:
-                self.run_until_complete(self._finishers.pop()())
-            for task in sorted(asyncio.all_tasks(self), key=hash):
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                coroutine = task.get_coro()
-                if coroutine is not None:
-                    with contextlib.suppress(Exception):  # it may ignore this as well
-                        coroutine.close()
-        super().close()
+        with contextlib.ExitStack() as ending:  # whatever fails, the rest is done
+            ending.callback(super().close)
+            if not self.is_running() and not self.is_closed():
+                ending.callback(self._end_tasks)
+                for finish in self._finishers:
+                    ending.callback(self._finish, finish)
+                self._finishers = []
+
+    def _finish(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.run_until_complete(finish())
+
+    def _end_tasks(self) -> None:
+        for task in sorted(asyncio.all_tasks(self), key=hash):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            if coroutine is not None:
+                with contextlib.suppress(Exception):  # it may ignore this as well
+                    coroutine.close()
 
     def _turn(self) -> None:
         """Something is ready, so no time passes."""
         self._turns += 1
         self._all_turns += 1
         if self._all_turns % COLLECT_EVERY == 0:
-            self._collect()
+            self._look_after()
         if self._turns > TURNS:
             self._turns = 0
             raise Livelock(
@@ -126,14 +140,32 @@ class VirtualClock(_Base):
                 + pending(self)
             )
 
-    def _collect(self) -> None:
-        if self._all_turns - self._collected >= COLLECT_PER_TASK * len(asyncio.all_tasks(self)):
+    def _look_after(self) -> None:
+        """Collect the garbage, and see whether time goes on.
+
+        Raises:
+            Livelock: it does, in steps so small that it gets nowhere.
+        """
+        tasks = len(asyncio.all_tasks(self))
+        if self._all_turns - self._collected >= COLLECT_PER_TASK * tasks:
             self._collected = self._all_turns
             gc.collect()
+        since, turns = self._crawled
+        if self._now - since >= CRAWL:
+            self._crawled = self._now, self._all_turns
+        elif (turned := self._all_turns - turns) > max(TURNS, TURNS_PER_TASK * (tasks + len(self._scheduled))):
+            self._crawled = self._now, self._all_turns
+            raise Livelock(
+                f"the loop turned {turned} times at {self._now:.6f} s, and less than {CRAWL:g} s passed: something "
+                f"lets the clock go on in steps too small to get anywhere\n" + pending(self)
+            )
 
     def _jump(self) -> None:
         """Nothing is ready: go to the instant of the next timer."""
         self._turns = 0
+        self._all_turns += 1
+        if self._all_turns % COLLECT_EVERY == 0:
+            self._look_after()
         if (at := self._next_at()) is None:
             raise Deadlock(
                 f"at {self._now:.3f} s nothing is ready and no timer is set: nothing will ever happen again "
@@ -159,12 +191,12 @@ def pending(loop: asyncio.AbstractEventLoop) -> str:
 def _waits(task: asyncio.Task[Any]) -> str:
     frames = []
     awaited: Any = task.get_coro()
-    name = getattr(awaited, "__qualname__", "?")
+    name = getattr(awaited, "__qualname__", None) or type(awaited).__qualname__
     while (frame := getattr(awaited, "cr_frame", None)) is not None:
         frames.append(frame)
         awaited = awaited.cr_await
-    if not frames:
-        return f"{name}: not begun"
+    if not frames:  # no coroutine of Python's own: where it is cannot be told
+        return name
     # The innermost frame is often a library's; the outermost one is the task's own.
     places = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in (frames[-1], frames[0])]
     return f"{name}: at {' < '.join(dict.fromkeys(places))}"

@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import random
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .errors import SimulationError
+
 EPOCH = 1_700_000_000.0
 """What ``time.time()`` says at the beginning of a run."""
+
+_entered = threading.RLock()
+"""Held by the thread whose run has taken over what belongs to the whole process."""
 
 
 class Determinism:
@@ -34,6 +42,16 @@ class Determinism:
         self._outside: Any = None
 
     def __enter__(self) -> None:
+        """Take over.
+
+        Raises:
+            SimulationError: another thread has done so.
+        """
+        if not _entered.acquire(blocking=False):
+            raise SimulationError(
+                "a virtual clock runs in another thread: chance and the time of day belong to the whole process, so "
+                "that only one can run at a time"
+            )
         self._outside = random.getstate()
         random.setstate(self._state)
         self._put(os, "urandom", self._bytes)
@@ -53,6 +71,7 @@ class Determinism:
             setattr(*self._saved.pop())
         self._state = random.getstate()
         random.setstate(self._outside)
+        _entered.release()
 
     def _put(self, module: Any, name: str, value: object) -> None:
         self._saved.append((module, name, getattr(module, name)))
@@ -70,29 +89,61 @@ class CountedTask(asyncio.Task[Any]):
         return self._number
 
 
-_counted: dict[type, type] = {}
+_counted: weakref.WeakKeyDictionary[type, weakref.ref[type] | None] = weakref.WeakKeyDictionary()
+"""The class that instances of a class are given; None: they are left as they are. Neither is kept alive by it."""
 
 
 def counted(protocol: Any, number: int) -> Any:
     """Give a new protocol a hash by number, so that a set of them has the same order in every run.
 
-    Its class becomes a subclass of the same name. One that has a hash of its own, or lets itself not be changed, is
-    left as it is.
+    Its class becomes a subclass of the same name. Left as it is, is one that has a hash of its own, or lets itself not
+    be changed, or whose hash is in use: a class that puts itself into a set or a dictionary in its ``__init__``.
     """
     kind = type(protocol)
     own: Any = kind.__hash__
     if own is not object.__hash__ or not hasattr(protocol, "__dict__"):
         return protocol
-    if kind not in _counted:
-        # It has the same layout, so that an instance may change its class.
-        meta: Any = type(kind)
-        _counted[kind] = meta(kind.__name__, (kind,), {"__hash__": _by_number, "__slots__": ()})
+    if (known := _counted.get(kind, _unknown)) is None:
+        return protocol
+    if (subclass := known()) is None:
+        subclass = _subclass(kind) if not _in_use(protocol) else None
+        _counted[kind] = None if subclass is None else weakref.ref(subclass)
+        if subclass is None:
+            return protocol
     try:
-        protocol.__class__ = _counted[kind]
+        protocol.__class__ = subclass
     except TypeError:  # the class of an extension
         return protocol
     protocol.__dict__["_wschaos_number"] = number
     return protocol
+
+
+def _unknown() -> None:
+    """In the place of a reference: there is no subclass yet."""
+
+
+def _subclass(kind: type) -> type | None:
+    """One of the same layout, so that an instance may change its class; None: the class wants none like that."""
+    meta: Any = type(kind)
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    try:
+        made: type = meta(kind.__name__, (kind,), {**names, "__slots__": (), "__hash__": _by_number})
+    except Exception:  # its metaclass, or its __init_subclass__, asks for more
+        return None
+    return made
+
+
+def _in_use(protocol: Any) -> bool:
+    """Whether a set or a dictionary knows a protocol, or a weak reference to it, by its hash.
+
+    They are looked through without asking for a hash, as a weak reference would keep it.
+    """
+    return any(
+        any(key is known for key in list(holder))
+        for known in (protocol, *weakref.getweakrefs(protocol))
+        for holder in gc.get_referrers(known)
+        if isinstance(holder, set | frozenset | dict)
+    )
 
 
 def _by_number(protocol: Any) -> int:

@@ -20,13 +20,14 @@ from .errors import unsupported
 from .network import Network
 from .pipe import Mark
 from .refusals import Refusals, SimulatedRefusals
-from .sockets import Address, SimulatedSocket
+from .sockets import Address, SimulatedSocket, no_longer, when_closed
 from .transport import SimulatedTransport
 from .turns import QuickTurns
 from .unsupported import Unsimulated
 
 _ATTACH_TAKES_TRANSPORT = len(inspect.signature(base_events.Server._attach).parameters) == 2  # type: ignore[attr-defined]
 """Since 3.13 a server knows its transports; before, it counted them."""
+_NO_SUCH_FAMILY = getattr(socket, "EAI_ADDRFAMILY", socket.EAI_FAMILY)
 
 
 class _Selector:
@@ -76,6 +77,7 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         self.network = Network(self, seed)
         self._sockets: dict[socket.socket, SimulatedSocket] = {}
         self._happened: list[asyncio.Handle] = []
+        self._in_executor = 0
 
     # --- what BaseEventLoop asks of a loop
 
@@ -100,8 +102,10 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         """As on any loop, from its own thread.
 
         Raises:
-            Unsupported: another thread called.
+            Unsupported: another thread called, or what would be one.
         """
+        if self._in_executor:
+            raise unsupported("a call in an executor called the loop, which would have to go on meanwhile", "real")
         if self._thread_id not in (None, threading.get_ident()):  # type: ignore[attr-defined]
             raise unsupported("another thread called the loop, and threads live in real time", "real")
         return self.call_soon(callback, *args, context=context)
@@ -159,8 +163,20 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
         """The simulated network's names; no thread is asked."""
-        found = self.network.resolve(host, port, passive=bool(flags & socket.AI_PASSIVE))
-        return [info for address in found if (info := _info(address, family)) is not None]
+        return [_info(address) for address in self._addresses(host, port, family, passive=flags & socket.AI_PASSIVE)]
+
+    def _addresses(self, host: Any, port: Any, family: int, *, passive: int = 0) -> list[Address]:
+        """The addresses of a host in a family.
+
+        Raises:
+            socket.gaierror: there is none.
+        """
+        if family == socket.AF_INET6 and not passive and host in (None, "", "localhost"):
+            host = "::1"
+        found = self.network.resolve(host, port, passive=bool(passive))
+        if not (fitting := [address for address in found if family in (0, _family(address))]):
+            raise socket.gaierror(_NO_SUCH_FAMILY, "Address family for hostname not supported")
+        return fitting
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """Numbers are not looked up."""
@@ -175,6 +191,7 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         port: int | None = None,
         *,
         ssl: Any = None,
+        family: int = 0,
         sock: Any = None,
         local_addr: Any = None,
         server_hostname: str | None = None,
@@ -183,6 +200,9 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         **_: Any,
     ) -> Any:
         """As on any loop, over the simulated network."""
+        if server_hostname is not None and not ssl:
+            raise ValueError("server_hostname is only meaningful with ssl")
+        _check(host, port, sock, "host and port was not specified and no sock specified")
         if server_hostname is None and ssl:
             if not host:
                 raise ValueError("You must set server_hostname when using ssl without a host")
@@ -190,9 +210,7 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         if sock is not None:
             simulated = self._adopted(sock)
         else:
-            if host is None and port is None:
-                raise ValueError("host and port was not specified and no sock specified")
-            (address,) = self.network.resolve(host, port)
+            (address,) = self._addresses(host, port, family)
             simulated = await self.network.connect(address, local_addr)
         return await self._create_connection_transport(  # type: ignore[attr-defined]
             simulated,
@@ -207,13 +225,22 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         """Connect a socket that a library has made: it stays unconnected, and stands for the simulated one."""
         (target,) = self.network.resolve(address[0], address[1])
         simulated = await self.network.connect(target)
-        simulated.adopted = sock
         self._sockets[sock] = simulated
+        when_closed(sock, self._unused)
+
+    def _unused(self, sock: socket.socket) -> None:
+        """It was closed without ever getting a transport; the kernel tells the peer."""
+        simulated = self._sockets.pop(sock)
+        if not self.is_closed():
+            simulated.give_up(Mark.RST if simulated.into.waits() else Mark.FIN)
 
     def _adopted(self, sock: socket.socket) -> SimulatedSocket:
         if sock not in self._sockets:
             raise unsupported("a connection over a socket that is connected for real", "hybrid", "real")
-        return self._sockets.pop(sock)
+        no_longer(sock)
+        simulated = self._sockets.pop(sock)
+        simulated.adopted = sock
+        return simulated
 
     async def create_server(
         self,
@@ -221,6 +248,7 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         host: Any = None,
         port: Any = None,
         *,
+        family: int = 0,
         sock: Any = None,
         backlog: int = 100,
         ssl: Any = None,
@@ -230,11 +258,12 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
         **_: Any,
     ) -> asyncio.Server:
         """As on any loop, on the simulated network; it never has to wait."""
+        _check(host, port, sock, "Neither host/port nor sock were specified")
         if sock is not None:
             sockets = [self._listener_like(sock)]
         else:
             hosts = [host] if host is None or isinstance(host, str) else list(host)
-            sockets = self._bound(hosts, port)
+            sockets = self._bound(hosts, port, family)
         server = _Server(
             self,
             sockets,  # type: ignore[arg-type]
@@ -248,11 +277,12 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
             server._start_serving()  # type: ignore[attr-defined]
         return server
 
-    def _bound(self, hosts: list[Any], port: Any) -> list[SimulatedSocket]:
+    def _bound(self, hosts: list[Any], port: Any, family: int) -> list[SimulatedSocket]:
         sockets: list[SimulatedSocket] = []
         try:
             for host in hosts:
-                sockets += [self.network.bind(one) for one in self.network.resolve(host, port, passive=True)]
+                addresses = self._addresses(host, port, family, passive=True)
+                sockets.extend(map(self.network.bind, addresses))  # which keeps those before one that fails
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -261,7 +291,10 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
 
     def _listener_like(self, sock: socket.socket) -> SimulatedSocket:
         """A simulated listener at the address of a real socket, which never listens."""
-        simulated = self.network.bind(sock.getsockname()[:2])
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            raise unsupported(f"a listener of the family {sock.family.name}", "hybrid", "real")
+        dual = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        simulated = self.network.bind(sock.getsockname()[:2], dual=dual)
         simulated.adopted = sock
         return simulated
 
@@ -312,12 +345,15 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Call the function here and now: in a thread it would take real time."""
         future = self.create_future()
+        self._in_executor += 1
         try:
             future.set_result(func(*args))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             future.set_exception(error)
+        finally:
+            self._in_executor -= 1
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
@@ -339,10 +375,25 @@ def _looked_at(waiter: asyncio.Future[Any]) -> None:
         waiter.exception()
 
 
-def _info(address: Address, family: int) -> Any:
-    """An entry of getaddrinfo(); None where the family is another."""
-    own = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    if family not in (0, own):
-        return None
-    shown = (*address, 0, 0) if own == socket.AF_INET6 else address
-    return own, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", shown
+def _check(host: Any, port: Any, sock: Any, neither: str) -> None:
+    """What asyncio demands of an address or a socket.
+
+    Raises:
+        ValueError: both are given, or none.
+    """
+    addressed = host is not None or port is not None
+    if addressed and sock is not None:
+        raise ValueError("host/port and sock can not be specified at the same time")
+    if not addressed and sock is None:
+        raise ValueError(neither)
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def _info(address: Address) -> Any:
+    """An entry of getaddrinfo()."""
+    family = _family(address)
+    shown = (*address, 0, 0) if family == socket.AF_INET6 else address
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", shown

@@ -36,7 +36,7 @@ SYN_RETRY = 1.0
 """Seconds until a SYN is repeated, then 2, 4 ...; Linux's tcp_syn_retries of 6 ends it after 127 s."""
 SYN_TIMEOUT = 127.0
 LOCAL = ("127.0.0.1", "::1")
-WILDCARDS = {"0.0.0.0": 4, "::": 6}
+WILDCARDS = ("0.0.0.0", "::")
 
 Way = Literal["both", "up", "down"]
 Listener = tuple[Callable[[SimulatedSocket], None], Context]
@@ -63,8 +63,7 @@ class Connection:
     def reset(self) -> None:
         """A RST for both sides, from something in between."""
         for pipe in self.pipes():
-            pipe.queue.clear()
-            pipe.mark(Mark.RST)
+            pipe.reset()
 
     def blackhole(self, way: Way = "both") -> None:
         """Swallow all that is sent from now on, ends too, and tell nobody."""
@@ -80,6 +79,24 @@ class Connection:
         """Let go what was held, at once and in order."""
         for pipe in self.pipes(way):
             pipe.release()
+
+
+class Handshake:
+    """Reads a direction until a transport does, and takes one mark from it: the handshake's next part, or a RST."""
+
+    max_size = 1
+
+    def __init__(self, pipe: Pipe, then: Callable[[Mark], None], context: Context) -> None:
+        self._pipe, self._then, self.context = pipe, then, context
+        pipe.attach(self)
+
+    def marked(self, mark: Mark) -> None:
+        """It has come."""
+        self._pipe.target = None
+        self._then(mark)
+
+    def arrived(self, data: bytes) -> None:
+        """Never: no data comes before it."""
 
 
 class Network:
@@ -120,7 +137,7 @@ class Network:
         """
         number = _port(port)
         if not host:
-            return [("0.0.0.0" if passive else LOCAL[0], number)]
+            return [(ip, number) for ip in (WILDCARDS if passive else LOCAL[:1])]
         host = host.decode() if isinstance(host, bytes) else host
         if (ip := _as_ip(host)) is not None:
             return [(ip, number)]
@@ -130,8 +147,12 @@ class Network:
 
     # --- listening
 
-    def bind(self, address: Address) -> SimulatedSocket:
+    def bind(self, address: Address, *, dual: bool = False) -> SimulatedSocket:
         """A socket that holds an address, and does not listen yet.
+
+        Args:
+            address: the address.
+            dual: whether ``::`` means all addresses of IPv4, too. asyncio's own listeners are not so.
 
         Raises:
             OSError: the address is taken.
@@ -140,13 +161,15 @@ class Network:
         if ip not in WILDCARDS and not self._known(ip):
             self._hosts[ip] = ip
         if port == 0:
-            port = next((port for port in self._ports if not self._is_taken((ip, port))), 0)
-        if not port or self._is_taken((ip, port)):
+            port = next((port for port in self._ports if not self._is_taken((ip, port), dual)), 0)
+        if not port or self._is_taken((ip, port), dual):
             raise OSError(
                 errno.EADDRINUSE,
                 f"error while attempting to bind on address {(ip, port)!r}: {os.strerror(errno.EADDRINUSE).lower()}",
             )
         sock = SimulatedSocket((ip, port))
+        if dual:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         self._taken[ip, port] = sock
         sock.on_close = sock.on_shutdown = lambda: self.give_up(sock)
         return sock
@@ -159,13 +182,12 @@ class Network:
             port = next(port for port in self._client_ports if many or port not in self._used_ports)
         return ip, port
 
-    def _is_taken(self, address: Address) -> bool:
-        return any(self._same(other, address) for other in self._taken)
-
-    @staticmethod
-    def _same(one: Address, other: Address) -> bool:
-        wild = one[0] in WILDCARDS or other[0] in WILDCARDS
-        return one[1] == other[1] and (one[0] == other[0] or wild)
+    def _is_taken(self, address: Address, dual: bool) -> bool:
+        ip, port = address
+        return any(
+            other[1] == port and (_covers(other[0], ip, sock.dual) or _covers(ip, other[0], dual))
+            for other, sock in self._taken.items()
+        )
 
     def listen(self, sock: SimulatedSocket, accept: Callable[[SimulatedSocket], None]) -> None:
         """Accept what comes to a socket's address."""
@@ -179,9 +201,11 @@ class Network:
             self._listeners.pop(address, None)
 
     def _listener(self, address: Address) -> Listener | None:
-        for ip in (address[0], *WILDCARDS):
-            if (ip, address[1]) in self._listeners:
-                return self._listeners[ip, address[1]]
+        ip, port = address
+        for own in (ip, *WILDCARDS):
+            sock = self._taken.get((own, port))
+            if sock is not None and _covers(own, ip, sock.dual) and (own, port) in self._listeners:
+                return self._listeners[own, port]
         return None
 
     def listens(self, host: str, port: int) -> bool:
@@ -198,9 +222,8 @@ class Network:
         """
         if address[0] in WILDCARDS:  # to "any address" means to this machine
             address = (LOCAL[":" in address[0]], address[1])
-        begun = self._loop.time()
         up, down = self._link(address[0])
-        await self._pass(begun, address, up.latency)
+        begun = await self._pass(address, up.latency)
         answer = self._answer(address)
         if answer == "unreachable" or not self._known(address[0]):
             raise _failed(errno.EHOSTUNREACH, address)
@@ -213,23 +236,54 @@ class Network:
         client = SimulatedSocket(self._local(address, local), address)
         server = SimulatedSocket(address, client.getsockname()[:2])
         self._join(client, server, up, down)
-        # The server hears of it with the handshake's third part, which is on its way with the client's first data.
-        latency = down.latency + up.latency
         _, context = listener
-        accepting = (
-            self._loop.call_later(latency, self._accept, server, context=context)
-            if latency
-            else self._loop.happen(self._accept, server, context=context)
-        )
         try:
-            await self._pause(down.latency)
-        except BaseException:  # given up: a server that answers later is told so by a RST, and never accepts
-            if down.latency:
-                accepting.cancel()
-                server.give_up(Mark.RST)
+            if up.latency or down.latency:
+                await self._handshake(client, server, context, begun + SYN_TIMEOUT)
+            else:
+                self._loop.happen(self._accept, server, context=context)
+                await self._pause(0)
+        except BaseException:
             client.give_up(Mark.FIN)
             raise
         return client
+
+    async def _handshake(
+        self, client: SimulatedSocket, server: SimulatedSocket, context: Context, until: float
+    ) -> None:
+        """The rest of it, after the SYN: each part travels as data does, and may be lost and held as data is.
+
+        Raises:
+            OSError: refused by a RST in between, or timed out.
+        """
+        answered = self._loop.create_future()
+
+        def confirmed(mark: Mark) -> None:
+            if mark is Mark.SYN:
+                self._accept(server)
+            else:
+                server.give_up(Mark.RST)
+
+        def answer(mark: Mark) -> None:
+            if mark is Mark.SYN:
+                client.out.mark(Mark.SYN)  # on its way with the client's first data, and before it
+            if not answered.done():
+                answered.set_result(mark)
+
+        Handshake(server.into, confirmed, context)
+        Handshake(client.into, answer, copy_context())
+        server.out.mark(Mark.SYN)
+        try:
+            async with asyncio.timeout_at(until):
+                mark = await answered
+        except BaseException as error:  # given up: a server that answers later is told so by a RST, and never accepts
+            server.give_up(Mark.RST)
+            if isinstance(error, TimeoutError):
+                raise _failed(errno.ETIMEDOUT, client.getpeername()[:2]) from None
+            raise
+        if mark is not Mark.SYN:
+            server.give_up(Mark.RST)
+            raise _failed(errno.ECONNREFUSED, client.getpeername()[:2])
 
     def _accept(self, server: SimulatedSocket) -> None:
         listener = self._listener(server.getsockname()[:2])
@@ -238,12 +292,13 @@ class Network:
         else:
             listener[0](server)
 
-    async def _pass(self, begun: float, address: Address, latency: float) -> None:
-        """Wait until a SYN gets through.
+    async def _pass(self, address: Address, latency: float) -> float:
+        """Wait until a SYN gets through; returns since when its sender's patience counts, which a hold puts off.
 
         Raises:
             TimeoutError: none ever does.
         """
+        begun = self._loop.time()
         if latency:
             await self._pause(latency)
         retry = SYN_RETRY
@@ -258,6 +313,7 @@ class Network:
                 await self._pause(begun + SYN_TIMEOUT - self._loop.time())
                 raise _failed(errno.ETIMEDOUT, address)
             await self._pause(at + latency - self._loop.time())
+        return begun
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
@@ -381,6 +437,11 @@ class Network:
             entry[1].set_result(None)
             for connection in held:
                 connection.release(way)
+
+
+def _covers(own: str, ip: str, dual: bool) -> bool:
+    """Whether a socket that is bound to an address accepts what comes to another."""
+    return own == ip or (own in WILDCARDS and (dual or (":" in own) == (":" in ip)))
 
 
 @functools.lru_cache(1024)

@@ -7,9 +7,11 @@ import enum
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from .loop import SimulatedLoop
     from .transport import SimulatedTransport
 
@@ -17,7 +19,13 @@ CAPACITY = 1024 * 1024
 """Bytes that may be on their way and not read, unless a link says otherwise. The kernel's buffers hold some MiB."""
 FIRST_RETRANSMISSION = 0.2
 """Seconds until TCP repeats what was lost; twice as long each further time (Linux's smallest timeout)."""
+FIRST_HANDSHAKE_RETRANSMISSION = 1.0
+"""The same for a SYN and its answer."""
 LONGEST_RETRANSMISSION = 120.0
+SLICE = 0.05
+"""Seconds of a bandwidth that arrive in one piece."""
+MOST_SLICES = 10_000
+"""Pieces of one write, however little the bandwidth is."""
 
 
 @dataclass
@@ -47,13 +55,27 @@ class Link:
 
 
 class Mark(enum.Enum):
-    """What travels behind the data."""
+    """What travels before the data, as the handshake's answers do, or behind it."""
 
+    SYN = "syn"
     FIN = "fin"
     RST = "rst"
 
 
 Item = bytes | Mark
+
+
+class Target(Protocol):
+    """Who reads a direction."""
+
+    context: Context
+    max_size: int
+
+    def arrived(self, data: bytes) -> None:
+        """Data has come."""
+
+    def marked(self, mark: Mark) -> None:
+        """A mark has come."""
 
 
 class Pipe:
@@ -80,7 +102,7 @@ class Pipe:
         self.link = link
         self._random = rng
         self.source: SimulatedTransport | None = None
-        self.target: SimulatedTransport | None = None
+        self.target: Target | None = None
         self.queue: deque[tuple[float, Item]] = deque()
         self.used = 0
         """Bytes that were sent and have not been read."""
@@ -110,18 +132,29 @@ class Pipe:
         if self.dead:
             return
         link, now = self.link, self._loop.time()
-        at = now
-        if link.bandwidth is not None:
-            at = self._free_at = max(now, self._free_at) + size / link.bandwidth
-        at += link.latency
+        takes = link.latency
         if link.jitter:
-            at += self._random.uniform(0.0, link.jitter)
-        self._due = at = max(at, self._due)
-        self.queue.append((at, item))
+            takes += self._random.uniform(0.0, link.jitter)
+        if link.bandwidth is not None:
+            self._trickle(item, size, takes, link.bandwidth)
+        else:
+            self._due = at = max(now + takes, self._due)
+            self.queue.append((at, item))
         if self._timer is None:
             self._arm(now)
 
-    def attach(self, target: SimulatedTransport) -> None:
+    def _trickle(self, item: Item, size: int, takes: float, bandwidth: float) -> None:
+        """Let it arrive in slices, each as soon as the bandwidth has let it through."""
+        begun = max(self._loop.time(), self._free_at)
+        self._free_at = begun + size / bandwidth
+        at_once = bandwidth * SLICE
+        step = max(1, size if size <= at_once else max(int(at_once), size // MOST_SLICES))
+        for start in range(0, max(1, size), step):
+            end = min(start + step, size)
+            self._due = at = max(begun + end / bandwidth + takes, self._due)
+            self.queue.append((at, item if isinstance(item, Mark) else item[start:end]))
+
+    def attach(self, target: Target) -> None:
         """From now on there is somebody to read; what has arrived until then has waited."""
         self.target = target
         self._arm(self._loop.time())
@@ -186,6 +219,14 @@ class Pipe:
 
     # --- faults
 
+    def reset(self) -> None:
+        """Throw away all that is on its way, and send a RST in its place: it waits behind nothing."""
+        self.used -= sum(len(item) for _, item in self.queue if not isinstance(item, Mark))
+        self.queue.clear()
+        self._stop()
+        self._due = self._free_at = self._loop.time()
+        self.mark(Mark.RST)
+
     def blackhole(self) -> None:
         """Swallow all that is on its way, and all that comes."""
         self.dead = True
@@ -213,8 +254,10 @@ class Pipe:
         now = self._loop.time()
         self.held -= 1
         if self.queue:
-            lost = self._lost_at if self._lost_at is not None else self.queue[0][0]
-            self._again(next_try(lost, now))
+            due, item = self.queue[0]
+            lost = self._lost_at if self._lost_at is not None else due
+            first = FIRST_HANDSHAKE_RETRANSMISSION if item is Mark.SYN else FIRST_RETRANSMISSION
+            self._again(next_try(lost, now, first))
         self._lost_at = None
 
     def _again(self, at: float) -> None:
@@ -229,9 +272,9 @@ class Pipe:
             self._timer = None
 
 
-def next_try(lost: float, now: float) -> float:
+def next_try(lost: float, now: float, first: float = FIRST_RETRANSMISSION) -> float:
     """When TCP repeats for the next time what was lost at an instant."""
-    wait, at = FIRST_RETRANSMISSION, lost
+    wait, at = first, lost
     while at < now:
         at += wait
         wait = min(2 * wait, LONGEST_RETRANSMISSION)

@@ -37,6 +37,8 @@ class SimulatedRefusals:
     def stop(self) -> None:
         """Watch nothing any more."""
         self._expected.clear()
+        if self._refused in self._loop.network.refused:
+            self._loop.network.refused.remove(self._refused)
 
     def _refused(self, address: Address) -> None:
         expected = self._expected.get(address[1])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import unsupported
@@ -12,6 +15,33 @@ if TYPE_CHECKING:
     from .pipe import Mark, Pipe
 
 Address = tuple[str, int]
+
+
+_closed: weakref.WeakKeyDictionary[socket.socket, weakref.WeakMethod[Callable[[socket.socket], None]]]
+_closed = weakref.WeakKeyDictionary()
+"""Whom to tell that a real socket, which stands for a simulated one, was closed by who made it."""
+
+
+class _Telling(socket.socket):
+    __slots__ = ()
+
+    def close(self) -> None:
+        super().close()
+        method = _closed.pop(self, None)
+        if method is not None and (tell := method()) is not None:
+            tell(self)
+
+
+def when_closed(sock: socket.socket, tell: Callable[[socket.socket], None]) -> None:
+    """Have a method told that a real socket was closed, as long as there is its object, until :func:`no_longer`."""
+    with contextlib.suppress(TypeError):  # a kind of its own, of which that cannot be known
+        sock.__class__ = _Telling
+        _closed[sock] = weakref.WeakMethod(tell)
+
+
+def no_longer(sock: socket.socket) -> None:
+    """Do not have it told any more: its transport closes it."""
+    _closed.pop(sock, None)
 
 
 class SimulatedSocket:
@@ -27,7 +57,6 @@ class SimulatedSocket:
         self.into: Pipe
         self.adopted: socket.socket | None = None
         """The real, never connected socket that a library made for this end, closed with it."""
-        self.listening = False
         self.on_close: Any = None
         self.on_shutdown: Any = None
 
@@ -35,6 +64,11 @@ class SimulatedSocket:
     def family(self) -> socket.AddressFamily:
         """By the address."""
         return socket.AF_INET6 if ":" in self._name[0] else socket.AF_INET
+
+    @property
+    def dual(self) -> bool:
+        """Whether it accepts IPv4 on an address of IPv6."""
+        return ":" in self._name[0] and not self._options.get((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), 1)
 
     @property
     def lingers_not(self) -> bool:
@@ -77,8 +111,7 @@ class SimulatedSocket:
         return 0.0
 
     def listen(self, backlog: int = 0) -> None:
-        """Begin to accept."""
-        self.listening = True
+        """Whether it accepts is the network's business."""
 
     def shutdown(self, how: int) -> None:
         """A listener hears no more; for a connection this is its transport's business."""
@@ -87,7 +120,6 @@ class SimulatedSocket:
 
     def close(self) -> None:
         """Give up the address, and the socket that it stands for."""
-        self.listening = False
         if self.adopted is not None:
             self.adopted.close()
             self.adopted = None

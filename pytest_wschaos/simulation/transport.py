@@ -209,10 +209,13 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         else:
             self._end(mark)
 
-    def _keep(self, item: Item) -> None:
+    def _keep(self, item: Item, *, first: bool = False) -> None:
         if self._unread is _NOTHING:
             self._unread = deque()
-        self._unread.append(item)
+        if first:
+            self._unread.appendleft(item)
+        else:
+            self._unread.append(item)
 
     # --- reading
 
@@ -257,9 +260,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         buffer[:size] = data[:size]
         self._in.taken(size)
         if size < len(data):
-            if self._unread is _NOTHING:
-                self._unread = deque()
-            self._unread.appendleft(data[size:])
+            self._keep(data[size:], first=True)
         return size
 
     def _end(self, mark: Mark) -> None:

@@ -23,7 +23,14 @@ def _needs_a_process(name: str) -> Any:
     return _refused(f"{name}() starts another process, which lives in real time", "real")
 
 
-class Unsimulated:
+class WithoutProcesses:
+    """The calls of an event loop that start another process."""
+
+    subprocess_exec = _needs_a_process("subprocess_exec")
+    subprocess_shell = _needs_a_process("subprocess_shell")
+
+
+class Unsimulated(WithoutProcesses):
     """The calls of an event loop that need the kernel."""
 
     add_reader = _needs_a_descriptor("add_reader")
@@ -42,8 +49,6 @@ class Unsimulated:
     create_datagram_endpoint = _refused("create_datagram_endpoint(): datagrams are not simulated", "hybrid", "real")
     create_unix_connection = _refused("create_unix_connection(): Unix sockets are not simulated", "hybrid", "real")
     create_unix_server = _refused("create_unix_server(): Unix sockets are not simulated", "hybrid", "real")
-    subprocess_exec = _needs_a_process("subprocess_exec")
-    subprocess_shell = _needs_a_process("subprocess_shell")
 
     def remove_reader(self, fd: Any) -> bool:
         """None is watched."""

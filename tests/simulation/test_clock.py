@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import collections.abc
 import concurrent.futures
+import contextlib
+import functools
 import gc
 import logging
 import random
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pytest_wschaos.simulation.errors import Deadlock, Livelock, SimulationError, TimeLimit, Unsupported
+from pytest_wschaos.simulation.hybrid import HybridLoop
 from pytest_wschaos.simulation.run import make_loop, run
 
 from .clocks import VIRTUAL
@@ -71,6 +76,11 @@ async def a_timer_that_sets_itself_anew() -> None:
     await asyncio.sleep(1)
 
 
+async def in_steps_too_small() -> None:
+    while True:  # noqa: ASYNC110
+        await asyncio.sleep(1e-9)
+
+
 async def nobody_answers() -> None:
     await asyncio.get_running_loop().create_future()
 
@@ -79,6 +89,7 @@ GUARDED: list[tuple[Callable[[], Any], type[SimulationError], str]] = [
     (a_heart_that_never_stops, TimeLimit, r"60 s of virtual time have passed, which is the limit \(time_limit=\)"),
     (around_sleep_0, Livelock, "turned 100000 times at 0.000 s, and no time passed"),
     (a_timer_that_sets_itself_anew, Livelock, "no time passed"),
+    (in_steps_too_small, Livelock, "less than 0.001 s passed: .* steps too small to get anywhere"),
     (nobody_answers, Deadlock, "at 0.000 s nothing is ready and no timer is set"),
 ]
 
@@ -159,6 +170,90 @@ def test_the_limit_leaves_time_to_clean_up_and_no_more(clock: str, caplog: pytes
 
 
 @clocks
+def test_many_who_do_much_in_an_instant_are_no_livelock(clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_wschaos.simulation.clock.COLLECT_EVERY", 1000)
+    monkeypatch.setattr("pytest_wschaos.simulation.clock.TURNS", 5000)
+
+    async def client(number: int) -> None:
+        for _ in range(200):
+            await asyncio.sleep(1e-6 + number * 1e-9)
+
+    async def main() -> float:
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(client(number))
+        return await now()
+
+    assert 0 < run(main, clock=clock) < 0.001  # type: ignore[arg-type]
+
+
+@clocks
+def test_a_loop_is_closed_whatever_fails_at_its_end(clock: str) -> None:
+    ended: list[str] = []
+
+    async def end(name: str) -> None:
+        ended.append(name)
+        if name == "second":
+            raise LookupError(name)
+
+    loop = make_loop(clock)
+    for name in ("first", "second", "third"):
+        loop.at_close(functools.partial(end, name))
+    with pytest.raises(LookupError, match="second"):
+        loop.close()
+    assert ended == ["third", "second", "first"]
+    assert loop.is_closed()
+
+
+@clocks
+def test_garbage_is_collected_where_only_timers_fire(clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_wschaos.simulation.clock.COLLECT_EVERY", 100)
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self
+
+    loop = make_loop(clock)
+    garbage: list[weakref.ref[Garbage]] = []
+
+    def again() -> None:
+        garbage.append(weakref.ref(Garbage()))
+        if len(garbage) == 1000:
+            loop.stop()
+        else:
+            loop.call_later(1, again)
+
+    loop.call_soon(again)
+    loop.run_forever()
+    loop.close()
+    assert sum(one() is not None for one in garbage) <= 100
+
+
+def test_a_task_of_something_else_than_a_coroutine_is_named() -> None:
+    class Awaited(collections.abc.Coroutine[Any, Any, None]):
+        def __init__(self) -> None:
+            self._inner = asyncio.get_running_loop().create_future().__await__()
+
+        def __await__(self) -> Any:
+            return self
+
+        def send(self, value: Any) -> Any:
+            return self._inner.send(value)  # type: ignore[attr-defined]
+
+        def throw(self, *error: Any) -> Any:
+            return self._inner.throw(*error)  # type: ignore[attr-defined]
+
+        def close(self) -> None:
+            self._inner.close()  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        await asyncio.get_running_loop().create_task(Awaited())
+
+    with pytest.raises(Deadlock, match=r"\n  .*\.Awaited$"):
+        run(main)
+
+
+@clocks
 @pytest.mark.parametrize("limit", [0, -1, float("nan")])
 def test_a_limit_is_above_0(limit: float, clock: str) -> None:
     with pytest.raises(ValueError, match="must be above 0 s"):
@@ -190,6 +285,64 @@ def test_a_call_in_an_executor_takes_no_virtual_time(clock: str) -> None:
 
 def _fail() -> None:
     raise LookupError("no luck")
+
+
+def test_a_thread_that_nobody_waits_for_holds_the_hybrid_clock_too() -> None:
+    seen: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        time.sleep(0.2)
+        seen.append("thread")
+
+    async def main() -> object:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.to_thread(work)
+        waiting = [asyncio.ensure_future(asyncio.to_thread(time.sleep, 0)) for _ in range(100)]
+        await asyncio.sleep(0)
+        for one in waiting:  # most of them have not even begun
+            one.cancel()
+        begun.wait()
+        await asyncio.sleep(3600)
+        seen.append("an hour later")
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, HybridLoop)
+        return seen, loop.working, await now()
+
+    begun = threading.Event()
+    assert run(main, clock="hybrid") == (["thread", "an hour later"], {}, 3600)
+
+
+def ask_the_loop(loop: asyncio.AbstractEventLoop) -> float:
+    return asyncio.run_coroutine_threadsafe(now(), loop).result()
+
+
+def wait_for_the_loop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.closing(asyncio.sleep(1)) as sleep:
+        asyncio.run_coroutine_threadsafe(sleep, loop).result()
+
+
+def test_a_thread_that_waits_for_the_hybrid_clock_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_wschaos.simulation.hybrid.LONGEST_WORK", 0.3)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert await asyncio.to_thread(ask_the_loop, loop) == 0  # this takes no time, and may
+        await asyncio.to_thread(wait_for_the_loop, loop)
+
+    with pytest.raises(Deadlock, match=r"what threads are doing: wait_for_the_loop \(.*clock='real' can do both"):
+        run(main, clock="hybrid")
+
+
+def test_a_call_in_an_executor_cannot_wait_for_the_simulated_clock() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(Unsupported, match=r"a call in an executor called the loop.* use clock='real'"):
+            await asyncio.to_thread(wait_for_the_loop, loop)
+        loop.call_soon_threadsafe(str)  # this one may
+
+    run(main)
 
 
 def test_a_foreign_thread_is_told_which_clock_can() -> None:
@@ -265,10 +418,23 @@ def test_what_needs_the_kernel_is_refused_at_once(name: str, arguments: tuple[An
     run(main)
 
 
-def test_a_subprocess_and_a_connected_socket_are_refused() -> None:
+@clocks
+def test_a_subprocess_is_refused(clock: str) -> None:
     async def main() -> None:
-        with pytest.raises(Unsupported, match="use clock='real'"):
-            await asyncio.create_subprocess_exec("true")
+        for start in (asyncio.create_subprocess_exec, asyncio.create_subprocess_shell):
+            with pytest.raises(Unsupported, match="use clock='real'"):
+                await start("true")
+
+    run(main, clock=clock)  # type: ignore[arg-type]
+
+
+def test_a_connected_socket_and_one_of_another_family_are_refused() -> None:
+    async def main() -> None:
+        with (
+            socket.socket(socket.AF_UNIX) as sock,
+            pytest.raises(Unsupported, match=r"AF_UNIX.* use clock='hybrid' or"),
+        ):
+            await asyncio.start_server(print, sock=sock)
         one, other = socket.socketpair()
         with one, other, pytest.raises(Unsupported, match=r"connected for real: .* use clock='hybrid' or 'real'"):
             await asyncio.open_connection(sock=one)

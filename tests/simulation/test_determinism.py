@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import functools
+import gc
 import os
 import random
 import secrets
 import subprocess
 import sys
+import threading
 import time
 import uuid
+import weakref
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from pytest_wschaos.simulation.determinism import EPOCH
+from pytest_wschaos.simulation.errors import SimulationError
 from pytest_wschaos.simulation.run import run
 
-from .clocks import VIRTUAL
+from .clocks import VIRTUAL, on
 
 RUN = """
 import sys
@@ -133,3 +140,90 @@ def test_sets_of_tasks_and_of_connections_have_the_order_in_which_they_were_made
         return told
 
     assert run(main) == [True, True, True]
+
+
+class Enrolled(asyncio.Protocol):
+    """Puts itself into a set before anyone can change its hash."""
+
+    all: ClassVar[Any] = None
+
+    def __init__(self) -> None:
+        self.all.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.all.remove(self)
+
+
+class Demanding(asyncio.Protocol):
+    def __init_subclass__(cls, *, name: str) -> None:
+        pass
+
+
+class Named(Demanding, name="one"):
+    pass
+
+
+async def connected(protocol: Any) -> Any:
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(protocol, "127.0.0.1", 0) as server:
+        transport, made = await loop.create_connection(protocol, *server.sockets[0].getsockname())
+        await asyncio.sleep(1)
+        transport.close()
+        await asyncio.sleep(1)
+    return made
+
+
+@pytest.mark.parametrize("clock", VIRTUAL)
+@pytest.mark.parametrize("kind", [set, weakref.WeakSet, collections.Counter])
+def test_a_protocol_may_enroll_itself(kind: Any, clock: str) -> None:
+    class All(kind):  # type: ignore[misc]
+        add = kind.add if hasattr(kind, "add") else lambda self, one: self.update([one])
+        remove = kind.remove if hasattr(kind, "remove") else kind.__delitem__
+
+    class Fresh(Enrolled):
+        all = All()
+
+    on(clock, functools.partial(connected, Fresh))
+    on(clock, functools.partial(connected, Fresh))
+    assert len(Fresh.all) == 0
+
+
+@pytest.mark.parametrize("clock", VIRTUAL)
+def test_a_protocol_whose_class_cannot_be_derived_from_is_left_alone(clock: str) -> None:
+    assert type(on(clock, functools.partial(connected, Named))) is Named
+
+
+@pytest.mark.parametrize("clock", VIRTUAL)
+def test_a_protocol_looks_as_before_and_its_class_is_not_kept(clock: str) -> None:
+    class Plain(asyncio.Protocol):
+        """Its doc."""
+
+    made = on(clock, functools.partial(connected, Plain))
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        assert getattr(type(made), name) == getattr(Plain, name)
+    gone = weakref.ref(Plain)
+    del Plain, made
+    gc.collect()
+    assert gone() is None
+
+
+def test_two_runs_in_two_threads_at_the_same_time_are_refused() -> None:
+    """What both would patch is the process's; afterwards nothing is changed."""
+    kept = time.time, os.urandom
+    inside, over = threading.Event(), threading.Event()
+
+    async def first() -> None:
+        inside.set()
+        over.wait(10)
+
+    thread = threading.Thread(target=run, args=(first,))
+    thread.start()
+    inside.wait(10)
+    try:
+        with pytest.raises(SimulationError, match="a virtual clock runs in another thread"):
+            run(chances)
+    finally:
+        over.set()
+        thread.join()
+    assert kept == (time.time, os.urandom)
+    assert run(chances)

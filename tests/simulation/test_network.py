@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -83,7 +85,7 @@ class World:
         return round(now() - begun, 6), "connected"
 
 
-def simulate(main: Callable[[World], Coroutine[Any, Any, T]], seed: int = 0) -> T:
+def simulate(main: Callable[[World], Coroutine[Any, Any, T]], seed: int = 0, **options: Any) -> T:
     async def whole() -> T:
         world = World()
         server = await world.listen()
@@ -92,7 +94,7 @@ def simulate(main: Callable[[World], Coroutine[Any, Any, T]], seed: int = 0) -> 
         finally:
             server.close()
 
-    return run(whole, seed=seed)
+    return run(whole, seed=seed, **options)
 
 
 # --- attempts ---
@@ -119,6 +121,19 @@ def test_ways_in_which_an_attempt_fails() -> None:
         (127, ("TimeoutError", 110)),
         (0, "connected"),
     ]
+
+
+def test_who_watches_refused_attempts_can_stop() -> None:
+    async def main(world: World) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimulatedLoop)
+        refusals = loop.refusals()
+        assert len(world.network.refused) == 1
+        refusals.stop()
+        refusals.stop()
+        assert world.network.refused == []
+
+    simulate(main)
 
 
 def test_a_syn_is_repeated_until_it_is_answered() -> None:
@@ -265,6 +280,26 @@ def test_a_connected_socket_stands_for_a_connection() -> None:
     assert simulate(main) == [(2, "made", None), (2, "data", b"early"), (2, "lost", None)]
 
 
+def test_a_connected_socket_may_be_closed_after_the_run() -> None:
+    loops = []
+
+    async def main(world: World) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        loops.append(weakref.ref(loop))
+        sock = socket.socket()
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (world.network.host("server"), 9000))
+        return sock
+
+    with simulate(main):
+        gc.collect()
+    with simulate(main) as sock:
+        pass
+    assert sock.fileno() == -1
+    gc.collect()
+    assert [loop() for loop in loops] == [None, None]
+
+
 def test_a_server_that_closes_resets_those_in_its_queue() -> None:
     async def main(world: World) -> object:
         world.network.link("server", latency=1)
@@ -341,6 +376,36 @@ def test_bandwidth() -> None:
     assert simulate(main) == 6
 
 
+def test_what_a_bandwidth_lets_through_arrives_bit_by_bit() -> None:
+    async def main(world: World) -> list[tuple[float, int]]:
+        client, server = await world.pair()
+        world.network.link("server", bandwidth=1000, latency=0.5)
+        client.transport.write(bytes(200))
+        client.transport.close()
+        await server.saw("lost")
+        return [(at, len(data)) for at, what, data in server.notes if what == "data"]
+
+    assert simulate(main) == [(0.55, 50), (0.6, 50), (0.65, 50), (0.7, 50)]
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "takes", "pieces"), [(1, 100_000, 10_000), (1e9, 0.0001, 1), (float("inf"), 0, 1)]
+)
+def test_a_write_has_not_too_many_pieces(bandwidth: float, takes: float, pieces: int) -> None:
+    async def main(world: World) -> object:
+        client, server = await world.pair()
+        world.network.link("server", bandwidth=bandwidth)
+        begun = now()
+        client.transport.write(bytes(100_000))
+        client.transport.close()
+        await asyncio.sleep(2 * takes + 1)
+        times = [at for at, what, _ in server.notes if what == "data"]
+        assert len(server.data) == 100_000
+        return round(times[-1] - begun, 6), len(times)
+
+    assert simulate(main, time_limit=1e6) == (takes, pieces)
+
+
 def test_a_full_connection_stops_its_writer_and_a_larger_one_lets_it_go_on() -> None:
     async def main(world: World) -> object:
         client, server = await world.pair()
@@ -414,6 +479,22 @@ def test_a_reset_from_in_between_ends_both_sides() -> None:
     assert simulate(main) == (reset, reset, [])
 
 
+def test_a_reset_waits_behind_nothing() -> None:
+    async def main(world: World) -> object:
+        client, server = await world.pair()
+        world.network.link("server", bandwidth=10_000, latency=0.1)
+        client.transport.write(bytes(1_000_000))
+        await asyncio.sleep(1)
+        (connection,) = world.network.to("server")
+        connection.reset()
+        await client.saw("lost")
+        await server.saw("lost")
+        return client.notes[-1], server.notes[-1]
+
+    reset = (1.1, "lost", ("ConnectionResetError", 104))
+    assert simulate(main) == (reset, reset)
+
+
 def test_what_is_held_arrives_at_once_and_in_order() -> None:
     async def main(world: World) -> object:
         client, server = await world.pair()
@@ -447,6 +528,93 @@ def test_what_a_partition_loses_comes_with_tcps_next_repetition() -> None:
 
     # Repeated 0.2, 0.4, 0.8 ... s apart: at 12.6 s; the SYN 1, 2, 4 ... s apart: at 15 s.
     assert simulate(main) == ([(12.6, "data", b"one two")], (15, "connected"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds", "connected", "made"),
+    [
+        # Who answers repeats it 1, 2, 4 ... s after it was lost at 1.5 s.
+        ("partition", 60, 64.5, 65.5),
+        ("partition", 200, ("TimeoutError", 110), None),
+        ("hold", 60, 61.5, 62.5),
+    ],
+)
+def test_a_fault_catches_a_handshake_that_is_under_way(fault: str, seconds: float, connected: Any, made: Any) -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        connecting = asyncio.create_task(world.connect())
+        await asyncio.sleep(1.5)
+        with getattr(world.network, fault)("server"):
+            await asyncio.sleep(seconds)
+        try:
+            side = await connecting
+        except OSError as error:
+            assert now() == 201.5
+            await asyncio.sleep(60)
+            assert not world.network.connections
+            return shown(error), (world.accepted[0].notes[0][0] if world.accepted else None)
+        await asyncio.sleep(10)
+        return side.notes[0][0], world.accepted[0].notes[0][0]
+
+    assert simulate(main) == (connected, made)
+
+
+def test_a_hold_costs_a_handshake_no_patience() -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        with world.network.hold("server"):
+            attempting = asyncio.create_task(world.attempt())
+            await asyncio.sleep(200)
+        return await attempting
+
+    assert simulate(main) == (201, "connected")
+
+
+def test_a_handshake_that_is_swallowed_times_out() -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        attempting = asyncio.create_task(world.attempt())
+        await asyncio.sleep(1.5)
+        for connection in world.network.to("server"):
+            connection.blackhole()
+        return await attempting, len(world.accepted), len(world.network.connections)
+
+    assert simulate(main) == ((127, ("TimeoutError", 110)), 0, 0)
+
+
+def test_a_fault_catches_the_last_part_of_a_handshake() -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        connecting = asyncio.create_task(world.connect())
+        await asyncio.sleep(2.5)
+        with world.network.hold("server"):
+            (await connecting).transport.write(b"behind it")
+            await asyncio.sleep(60)
+            assert not world.accepted
+        await asyncio.sleep(10)
+        return world.accepted[0].notes
+
+    assert simulate(main) == [(62.5, "made", None), (62.5, "data", b"behind it")]
+
+
+@pytest.mark.parametrize("at", [1.5, 2.5])
+def test_a_reset_catches_a_handshake_that_is_under_way(at: float) -> None:
+    async def main(world: World) -> object:
+        world.network.link("server", latency=1)
+        attempting = asyncio.create_task(world.attempt())
+        connecting = asyncio.create_task(world.connect())
+        await asyncio.sleep(at)
+        for connection in world.network.to("server"):
+            connection.reset()
+        await asyncio.sleep(10)
+        told = await attempting
+        if at == 1.5:
+            assert shown(connecting.exception()) == ("ConnectionRefusedError", 111)
+        else:
+            assert connecting.result().notes[1:] == [(3.5, "lost", ("ConnectionResetError", 104))]
+        return told, len(world.accepted), len(world.network.connections)
+
+    assert simulate(main) == ((2.5, ("ConnectionRefusedError", 111)) if at == 1.5 else (2, "connected"), 0, 0)
 
 
 def test_faults_that_overlap_end_one_by_one() -> None:

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from pytest_wschaos.simulation.loop import SimulatedLoop
+
 from .clocks import PATIENCE, VIRTUAL, on, outcome, shown
 from .sides import BufferedSide, Side, joined, settle
 
@@ -30,6 +32,20 @@ def same(scenario: Scenario) -> Scenario:
     """Add a scenario that has to come out the same on all clocks."""
     SCENARIOS.append(scenario)
     return scenario
+
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+HAS_IPV6 = _has_ipv6()
+
+
+def same_with_ipv6(scenario: Scenario) -> Scenario:
+    """The same, where this machine has both families."""
+    return same(scenario) if HAS_IPV6 else scenario
 
 
 def staying() -> Side:
@@ -934,6 +950,133 @@ async def a_connection_that_is_given_up_while_it_is_made() -> object:
         return attempting.cancelled(), [side.has("lost") for side in accepted if side.transport]
 
 
+@same_with_ipv6
+async def a_wildcard_is_of_one_family() -> object:
+    loop = asyncio.get_running_loop()
+    told = []
+    for bound, target in (("0.0.0.0", "::1"), ("::", "127.0.0.1"), ("::", "::1"), ("0.0.0.0", "127.0.0.1")):
+        async with await loop.create_server(Side, bound, 0) as listener:
+            port = listener.sockets[0].getsockname()[1]
+            come = await outcome(loop.create_connection(Side, target, port))
+            if isinstance(come[0], asyncio.Transport):  # type: ignore[index]
+                come[0].close()  # type: ignore[index]
+                come = "connected"
+            told.append((bound, target, come))
+    return told
+
+
+@same_with_ipv6
+async def wildcards_of_both_families_share_a_port() -> object:
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(Side, "127.0.0.1", 0) as one:
+        port = one.sockets[0].getsockname()[1]
+        async with await loop.create_server(Side, "::", port):
+            taken = await outcome(loop.create_server(Side, "0.0.0.0", port))
+    async with await loop.create_server(Side, ["0.0.0.0", "::"], port) as both:
+        return taken, sorted(sock.family for sock in both.sockets)
+
+
+@same_with_ipv6
+async def a_listener_on_all_addresses_has_both_families() -> object:
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(Side, None, 0) as listener:
+        return sorted(sock.getsockname()[0] for sock in listener.sockets)
+
+
+@same_with_ipv6
+async def a_socket_of_both_families_stands_for_a_listener() -> object:
+    loop = asyncio.get_running_loop()
+    sock = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    port = sock.getsockname()[1]
+    async with await loop.create_server(Side, sock=sock):
+        taken = await outcome(loop.create_server(Side, "0.0.0.0", port))
+        for target in ("127.0.0.1", "::1"):
+            transport, side = await loop.create_connection(Side, target, port)
+            transport.close()
+            await side.saw("lost")
+        return taken
+
+
+@same
+async def a_connected_socket_is_closed_without_a_transport() -> object:
+    loop = asyncio.get_running_loop()
+    sides: list[Side] = []
+
+    def accept() -> Side:
+        sides.append(Side(made=lambda side: side.transport.write(b"hello") if len(sides) > 1 else None))
+        return sides[-1]
+
+    async with await loop.create_server(accept, "127.0.0.1", 0) as listener:
+        address = listener.sockets[0].getsockname()
+        for _ in range(2):
+            with socket.socket() as sock:
+                sock.setblocking(False)
+                await loop.sock_connect(sock, address)
+                await settle()
+            await sides[-1].saw("lost")
+    return notes(*sides)
+
+
+@same
+async def arguments_that_do_not_go_together() -> object:
+    loop = asyncio.get_running_loop()
+    told = []
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        for call in (
+            loop.create_server(Side, "127.0.0.1", 0, sock=sock),
+            loop.create_server(Side),
+            loop.create_connection(Side, "127.0.0.1", 1, sock=sock),
+            loop.create_connection(Side),
+            loop.create_connection(Side, "127.0.0.1", 1, server_hostname="name"),
+            loop.create_connection(Side, ssl=True, sock=sock),
+        ):
+            try:
+                told.append(await call)
+            except ValueError as error:
+                told.append(str(error))
+    return told
+
+
+@same_with_ipv6
+async def an_address_of_another_family() -> object:
+    loop = asyncio.get_running_loop()
+    told = []
+    for host, family in (("127.0.0.1", socket.AF_INET6), ("::1", socket.AF_INET)):
+        try:
+            told.append(await loop.getaddrinfo(host, 80, family=family))
+        except socket.gaierror as error:
+            told.append(str(error))
+    found = await loop.getaddrinfo(None, 80, family=socket.AF_INET6, type=socket.SOCK_STREAM)
+    return told, [info[4] for info in found]
+
+
+@same
+async def ports_as_they_may_be_given() -> object:
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(Side, "127.0.0.1", None) as listener:
+        port = listener.sockets[0].getsockname()[1]
+    async with await loop.create_server(Side, "127.0.0.1", str(port)) as again:
+        same_port = again.sockets[0].getsockname()[1] == port
+    try:
+        await loop.create_server(Side, "127.0.0.1", 70_000)
+    except OverflowError:
+        return same_port
+
+
+@same
+async def two_listeners_share_a_port() -> object:
+    """Not on the simulated network."""
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, SimulatedLoop):
+        return True
+    async with (
+        await loop.create_server(Side, "127.0.0.1", 0, reuse_port=True) as one,
+        await loop.create_server(Side, *one.sockets[0].getsockname(), reuse_port=True) as other,
+    ):
+        return other.sockets[0].getsockname() == one.sockets[0].getsockname()
+
+
 # --- streams ---
 
 
@@ -1030,7 +1173,8 @@ def test_a_program_sees_the_same_as_on_the_kernel(
 #
 # Beside these, which are shown: the sizes of pieces and of buffers; a sender whose data is never acknowledged gives up
 # after about 15 minutes on the kernel, and never on the simulated network; the queue of a listener (backlog) has no
-# limit; a simulated socket has no descriptor, and still tells its names once it is closed.
+# limit; a simulated socket has no descriptor, and still tells its names once it is closed; no two listeners share an
+# address (reuse_port).
 
 
 def test_a_server_whose_protocol_cannot_be_made_closes_the_connection_at_once() -> None:
