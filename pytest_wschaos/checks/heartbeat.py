@@ -649,6 +649,8 @@ def _idle(story: Story, connection: Connection, fault: Fault, interval: float) -
     if stop <= start or during(story, start, stop, *MUTING) or muted(story, connection, stop):
         return None
     if cut is not None and cut.get("fault") == "idle_timeout" and start <= cut.at <= fault.end + GRACE:
+        if any(float(f.event["seconds"]) < limit for f in during(story, cut.at - GRACE, cut.at, "idle_timeout")):
+            return None  # by another one, which is shorter
         slack = GRACE + STANDSTILLS * story.record.lag(start, cut.at)
         if limit <= interval + slack:
             return inconclusive(

@@ -531,7 +531,7 @@ def _numbered(event: Event) -> bool:
 
 def _lasted(story: Story, client: Client, connection: Connection, ready: float) -> bool:
     """Whether a connection was wanted and alive for long enough after it was ready."""
-    ends = [connection.over, asked(client, "close", ready - GRACE, story.record.until)]
+    ends = [connection.over, asked(client, "close", connection, story.record.until)]
     end = min((at for at in ends if at is not None), default=None)
     return end is None or end > ready + GRACE + STANDSTILLS * story.record.lag(ready - GRACE, end)
 

@@ -541,6 +541,15 @@ class TestIdle:
         s.end(cut)
         assert verdict("HEARTBEAT-06", s.record(60), interval=5, server_interval=None).outcome is expected
 
+    def test_of_two_idle_timeouts_the_shorter_one_has_cut(self) -> None:
+        s = Script()
+        s.opened(0.0)
+        s.fault(1.0, "idle_timeout", seconds=60)
+        s.fault(2.0, "idle_timeout", seconds=20)
+        s.event(40.0, "cut", "proxy", conn=1, fault="idle_timeout", how="fin")
+        s.end(40.0)
+        assert verdict("HEARTBEAT-06", s.record(100)).outcome is INCONCLUSIVE
+
     def test_a_timeout_shorter_than_the_interval_proves_nothing(self) -> None:
         s = Script()
         s.opened(0.0)

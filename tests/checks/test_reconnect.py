@@ -607,6 +607,14 @@ class TestLedger:
         s.app(at + 5.5, "close").app(at + 5.5, "closed", code=None)
         assert verdict("RECONNECT-09", s.record(300)).outcome is PASS
 
+    def test_a_close_amid_an_attempt_is_known_before_the_connection_is_ready(self) -> None:
+        s = self.drops(10)
+        s.end(240.0).app(240.0, "closed", code=1006).app(240.0, "waiting", attempt=1, delay=2.0)
+        s.app(242.0, "connecting")
+        s.opened(242.0, ready=False)
+        s.app(243.0, "close").event(244.0, "ready").end(244.0, by="peer").app(244.0, "closed", code=1000)
+        assert verdict("RECONNECT-09", s.record(300)).outcome is PASS
+
     def test_a_close_amid_a_wait_ends_no_connection(self) -> None:
         s = self.drops(1)  # its second connection lasts from 22 s on
         s.frame(30.0, "down", "close", code=1014, reason="").end(30.0)
