@@ -612,7 +612,7 @@ class TestLedger:
         s.end(240.0).app(240.0, "closed", code=1006).app(240.0, "waiting", attempt=1, delay=2.0)
         s.app(242.0, "connecting")
         s.opened(242.0, ready=False)
-        s.app(243.0, "close").event(244.0, "ready").end(244.0, by="peer").app(244.0, "closed", code=1000)
+        s.app(243.0, "close").event(244.0, "ready").end(246.0, by="peer").app(246.0, "closed", code=1000)
         assert verdict("RECONNECT-09", s.record(300)).outcome is PASS
 
     def test_a_close_amid_a_wait_ends_no_connection(self) -> None:
