@@ -1,7 +1,7 @@
 """What makes two runs alike: the sources of disorder that a process has, and a hold on each.
 
 Measured on prototypes (see docs/virtual-time.md): ``random``, ``os.urandom`` (and with it ``secrets`` and ``uuid4``),
-generators that are made without a seed, ``time.time`` and ``time.time_ns``, the hash of tasks and that of protocols.
+generators that are made without a seed, ``time.time`` and ``time.monotonic``, the hash of tasks and that of protocols.
 The last two order the sets that asyncio and servers keep. Out of reach, because C code asks the system itself:
 ``datetime.now()``, ``uuid1()`` and what OpenSSL draws.
 """
@@ -63,6 +63,8 @@ class Determinism:
 
         self._put(random.Random, "seed", seed)  # a generator without a seed asks the system, past os.urandom
         self._put(random, "seed", functools.partial(seed, random._inst))
+        self._put(time, "monotonic", self._clock)  # by which clients measure how long something took
+        self._put(time, "monotonic_ns", lambda: round(self._clock() * 1e9))
         self._put(time, "time", lambda: EPOCH + self._clock())
         self._put(time, "time_ns", lambda: round((EPOCH + self._clock()) * 1e9))
 

@@ -74,6 +74,8 @@ async def chances() -> list[object]:
         uuid.uuid4(),
         time.time(),
         time.time_ns(),
+        time.monotonic(),
+        time.monotonic_ns(),
     ]
 
 
@@ -81,18 +83,22 @@ async def chances() -> list[object]:
 def test_all_chance_and_the_time_of_day_come_from_the_run(clock: str) -> None:
     one, again, other = (run(chances, clock=clock, seed=seed) for seed in (1, 1, 2))  # type: ignore[arg-type]
     assert one == again
-    assert [a == b for a, b in zip(one, other, strict=True)] == [*[False] * 6, True, True]
-    assert one[-2:] == [EPOCH + 1, int((EPOCH + 1) * 1e9)]
+    assert [a == b for a, b in zip(one, other, strict=True)] == [*[False] * 6, *[True] * 4]
+    assert one[-4:] == [EPOCH + 1, int((EPOCH + 1) * 1e9), 1.0, 10**9]
 
 
 @pytest.mark.parametrize("clock", VIRTUAL)
 def test_outside_of_a_run_nothing_is_changed(clock: str) -> None:
-    kept = [time.time, time.time_ns, os.urandom, random.Random.seed, random._urandom]  # type: ignore[attr-defined]
+    def now_in_force() -> list[object]:
+        clocks = [time.time, time.time_ns, time.monotonic, time.monotonic_ns]
+        return [*clocks, os.urandom, random.Random.seed, random._urandom]  # type: ignore[attr-defined]
+
+    kept = now_in_force()
     random.seed(5)
     state = random.getstate()
     run(chances, clock=clock)  # type: ignore[arg-type]
     assert random.getstate() == state
-    assert kept == [time.time, time.time_ns, os.urandom, random.Random.seed, random._urandom]  # type: ignore[attr-defined]
+    assert kept == now_in_force()
     assert abs(time.time() - EPOCH) > 1e6
 
 

@@ -236,7 +236,7 @@ class Terminal(io.StringIO):
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pytest_wschaos.simulation.soak.progress.perf_counter", lambda: now[0])
     monkeypatch.setenv("COLUMNS", "200")
     terminal = Terminal()
     progress = Progress(terminal, 24)
@@ -251,7 +251,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pytest_wschaos.simulation.soak.progress.perf_counter", lambda: now[0])
     out = io.StringIO()
     progress = Progress(out, 2)
     for second in range(1, 31):
