@@ -361,7 +361,7 @@ class Chaos(ChaosProxy):
             self._runner,
             kind(self.url_for(name), **settings, on_event=on_event),
             lambda topic, data, ref: self.sent(data, topic=topic, ref=ref, client=name),
-            lambda what: self.timeline.record(f"app.{what}", "app", client=name),
+            lambda what, detail: self.timeline.record(f"app.{what}", "app", client=name, **detail),
             settings["profile"].close.timeout,
         )
 

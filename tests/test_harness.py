@@ -292,6 +292,8 @@ def test_a_reference_client_sends_and_receives_through_the_proxy() -> None:
         client.send_binary("out", b"blob").result()
         assert chaos.server.received[-1].data == b"blob"
         client.unsubscribe("news").result()
+        asked = [(e.kind, e["topic"]) for e in chaos.freeze().events if e.kind in ("app.subscribe", "app.unsubscribe")]
+        assert asked == [("app.subscribe", "news"), ("app.unsubscribe", "news")]
         assert client.buffered_amount == 0
         client.reconnect()
         chaos.wait("ready")

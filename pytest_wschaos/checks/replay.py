@@ -11,6 +11,7 @@ from ..timeline import Event
 from .delivery import FLUSH, QUIET, REQUESTS, Link, Traffic, traffics
 from .rule import check
 from .story import Story
+from .subscribed import restored
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by
 from .verdict import Finding, failed, inconclusive, non_strict, passed, unsupported, worst
 
@@ -589,77 +590,11 @@ def _must_have_settled(traffic: Traffic, ask: Event) -> str | None:
 def subscriptions_are_restored(story: Story, profile: Profile) -> Finding:
     """After a reconnect each topic is subscribed to once in a fresh session, and not again in a recovered one."""
     return worst(
-        (finding for traffic in traffics(story, profile) for finding in _restored(traffic)),
+        (finding for traffic in traffics(story, profile) for finding in restored(traffic)),
         otherwise=inconclusive(
             "not provoked: no client that had subscribed was ready again; subscribe, cut the link, and wait for ready"
         ),
     )
-
-
-def _restored(traffic: Traffic) -> Iterator[Finding]:
-    wanted: dict[str, bool] = {}
-    """The topics subscribed to, and whether the server had surely confirmed it in this session."""
-    for before, link in zip([None, *traffic.links], traffic.links, strict=False):
-        if before is not None and traffic.handed_back(before.until, link.ready):
-            # What had not settled by then was given back to the application, which may ask again or not.
-            wanted = {topic: confirmed for topic, confirmed in wanted.items() if confirmed}
-        if wanted and before is not None:
-            yield _kept(traffic, link, wanted) if link.recovered else _anew(traffic, link, wanted)
-        if not link.recovered:
-            wanted = dict.fromkeys(wanted, False)
-        for event in link.connection.seen("subscribe", "unsubscribe", way="up"):
-            verdict = link.verdicts.get(event.get("id"))
-            if event.kind == "unsubscribe" or (verdict is not None and not verdict.get("ok", True)):
-                wanted.pop(event["topic"], None)
-            elif verdict is not None:
-                wanted[event["topic"]] = traffic.surely(verdict, link)
-            else:
-                wanted[event["topic"]] = False
-
-
-def _subscribed(link: Link, topic: str, until: float) -> list[Event]:
-    """The subscriptions to a topic, without those that an unsubscription made necessary."""
-    events = [e for e in link.connection.seen("subscribe", "unsubscribe", way="up") if e["topic"] == topic]
-    return [
-        e
-        for before, e in zip([None, *events], events, strict=False)
-        if e.kind == "subscribe" and e.at <= until and (before is None or before.kind == "subscribe")
-    ]
-
-
-def _kept(traffic: Traffic, link: Link, wanted: dict[str, bool]) -> Finding:
-    until = link.ready + QUIET
-    for topic in (topic for topic, confirmed in wanted.items() if confirmed):
-        if again := _subscribed(link, topic, until):
-            return failed(
-                f"{link.name}: topic {topic!r} was subscribed to again, though the session was recovered",
-                at=again[0].at,
-            )
-    if link.until < until or not any(wanted.values()):
-        return inconclusive(f"{link.name} was ready for too short a time, or no subscription had been confirmed")
-    return passed(f"{link.name}: recovered, and none of {len(wanted)} subscriptions repeated", topics=len(wanted))
-
-
-def _anew(traffic: Traffic, link: Link, wanted: dict[str, bool]) -> Finding:
-    missing = []
-    for topic in wanted:
-        events = _subscribed(link, topic, link.ready + QUIET)
-        if len(events) > 1:
-            return failed(
-                f"{link.name}: topic {topic!r} was subscribed to {len(events)} times; expected once", at=events[1].at
-            )
-        touched = any(e["topic"] == topic for e in link.connection.seen("subscribe", "unsubscribe", way="up"))
-        if not touched:
-            missing.append(topic)
-    if missing and traffic.had_time(link, len(wanted)):
-        return failed(
-            f"{link.name}: topic {missing[0]!r} was not subscribed to again in the fresh session", at=link.ready
-        )
-    if missing:
-        return inconclusive(
-            f"{link.name}: {len(missing)} of {len(wanted)} subscriptions were not restored before its end"
-        )
-    return passed(f"{link.name}: {len(wanted)} subscriptions restored, once each", topics=len(wanted))
 
 
 # --- REPLAY-08 ------------------------------------------------------------------------------------------------

@@ -291,7 +291,7 @@ class TestDelivery:
         s.send(2.0, 1, "one").cut(2.02)
         s.live(10.0, recovered=True, last_id=0)
         s.send(10.02, 1, "one")
-        assert verdict("REPLAY-03", s.record(20)).outcome is not FAIL
+        assert verdict("REPLAY-03", s.record(20)).outcome is INCONCLUSIVE
 
     def test_a_repetition_is_recognised_by_its_id(self) -> None:
         s = broken(last_id=2).send(10.02, 2, "two")
@@ -306,7 +306,7 @@ class TestDelivery:
         s.cut(2.2)
         s.live(10.0, recovered=True, last_id=0)
         s.send(10.02, 1, "two")
-        assert verdict("REPLAY-03", s.record(20)).outcome is not FAIL
+        assert verdict("REPLAY-03", s.record(20)).outcome is PASS
 
     def test_under_two_ids(self) -> None:
         s = broken().send(10.02, 2, "two").send(10.03, 3, "two")
@@ -673,6 +673,124 @@ class TestSubscriptions:
         s.frame(10.1, "up", "unsubscribe", id=2, topic="news")
         s.frame(10.11, "up", "subscribe", id=3, topic="news")
         assert verdict("REPLAY-07", s.record(20)).outcome is PASS
+
+    @pytest.mark.parametrize(("at", "outcome"), [(10.4, PASS), (10.7, FAIL), (80.0, FAIL)])
+    def test_restored_in_time(self, at: float, outcome: Outcome) -> None:
+        s = self.subscribed()
+        self.subscribe(s, at, "news")
+        assert verdict("REPLAY-07", s.record(100)).outcome is outcome
+
+    def test_what_was_queued_before_takes_its_time(self) -> None:
+        def after(messages: int) -> Outcome:
+            s = Chat()
+            s.live(0.0)
+            self.subscribe(s, 1.0, "news")
+            s.cut(3.0)
+            s.live(10.0, rate=10, burst=5)
+            for number in range(messages):
+                s.send(10.02 + number / 10, 10 + number, f"message {number}")
+            self.subscribe(s, 13.0, "news")
+            return verdict("REPLAY-07", s.record(100)).outcome
+
+        assert after(29) is PASS
+        assert after(2) is FAIL
+
+    def test_one_after_the_other(self) -> None:
+        topics = ("one", "two", "three", "four")
+        s = self.subscribed(*topics)
+        for number, topic in enumerate(topics):
+            s.frame(10.3 + 0.4 * number, "up", "subscribe", id=10 + number, topic=topic)
+        assert verdict("REPLAY-07", s.record(20)).outcome is PASS
+
+    def test_late_on_a_disturbed_link(self) -> None:
+        s = self.subscribed().fault(10.1, "latency", until=12.0, latency=1.0)
+        assert isinstance(s, Chat)
+        self.subscribe(s, 11.5, "news")
+        assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
+
+    @pytest.mark.parametrize("at", [10.1, 10.3, 60.0])
+    def test_twice_on_one_link(self, at: float) -> None:
+        s = self.subscribed("news", "weather")
+        self.subscribe(s, 10.02, "news", "weather")
+        s.frame(at, "up", "subscribe", id=3, topic="news")
+        found = verdict("REPLAY-07", s.record(100))
+        assert found.outcome is INCONCLUSIVE  # the application may have asked a second time
+        assert "wschaos.report({'event': 'subscribe', 'topic': 'news'})" in found.seen
+        s.app(0.9, "subscribe", topic="news")
+        assert verdict("REPLAY-07", s.record(100)).outcome is FAIL
+        s.app(at - 0.001, "subscribe", topic="news")
+        assert verdict("REPLAY-07", s.record(100)).outcome is PASS
+
+    def test_sent_again_with_its_id_is_one(self) -> None:
+        s = self.subscribed()
+        s.frame(10.02, "up", "subscribe", id=1, topic="news")
+        s.frame(10.2, "up", "subscribe", id=1, topic="news")
+        assert verdict("REPLAY-07", s.record(20)).outcome is PASS
+
+    def test_refused_and_tried_again_is_not_twice(self) -> None:
+        s = self.subscribed()
+        s.app(0.9, "subscribe", topic="news")
+        self.subscribe(s, 10.02, "news", ok=False)
+        s.frame(10.05, "up", "subscribe", id=2, topic="news")
+        s.frame(10.06, "down", "ack", id=2, ok=True)
+        assert verdict("REPLAY-07", s.record(20)).outcome is PASS
+
+    @pytest.mark.parametrize("asked", [True, False])
+    def test_one_of_several_again_though_recovered(self, asked: bool) -> None:
+        s = self.subscribed("news", "weather", recovered=True)
+        s.frame(10.03, "up", "subscribe", id=3, topic="weather")
+        assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
+        s.app(0.9, "subscribe", topic="weather")
+        if asked:
+            s.app(10.02, "subscribe", topic="weather")
+        assert verdict("REPLAY-07", s.record(20)).outcome is (PASS if asked else FAIL)
+
+    def test_several_again_though_recovered(self) -> None:
+        s = self.subscribed("news", "weather", "sports", recovered=True)
+        s.frame(10.03, "up", "subscribe", id=4, topic="news")
+        s.frame(10.03, "up", "subscribe", id=5, topic="weather")
+        assert verdict("REPLAY-07", s.record(20)).outcome is FAIL
+
+    def test_given_up_while_down(self) -> None:
+        s = self.subscribed("news", "weather")
+        self.subscribe(s, 10.02, "news")
+        found = verdict("REPLAY-07", s.record(20))
+        assert found.outcome is FAIL
+        assert "wschaos.report({'event': 'unsubscribe', 'topic': 'weather'})" in found.seen
+        s.app(5.0, "unsubscribe", topic="weather")
+        found = verdict("REPLAY-07", s.record(20))
+        assert (found.outcome, found.measured) == (PASS, {"topics": 1})
+        s.app(6.0, "subscribe", topic="weather")
+        assert verdict("REPLAY-07", s.record(20)).outcome is FAIL
+
+    def test_all_given_up_while_down(self) -> None:
+        s = self.subscribed()
+        s.app(5.0, "unsubscribe", topic="news")
+        assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
+
+    @pytest.mark.parametrize(("last_id", "outcome"), [(1, FAIL), (2, PASS), (None, INCONCLUSIVE)])
+    def test_unconfirmed_and_never_asked_for_again(self, last_id: int | None, outcome: Outcome) -> None:
+        s = Chat()
+        s.live(0.0)
+        self.subscribe(s, 1.0, "news")
+        s.frame(2.99, "up", "subscribe", id=2, topic="weather", lost=True)
+        s.cut(3.0)
+        s.live(10.0, recovered=True, last_id=last_id)
+        assert verdict("REPLAY-07", s.record(20)).outcome is outcome
+        s.frame(10.02, "up", "subscribe", id=2, topic="weather")
+        assert verdict("REPLAY-07", s.record(20)).outcome is PASS
+
+    def test_a_fresh_session_that_broke_before_and_then_went_on(self) -> None:
+        s = self.subscribed().cut(10.1)
+        s.live(20.0, recovered=True)
+        found = verdict("REPLAY-07", s.record(30))
+        assert found.outcome is FAIL
+        assert "not subscribed to again in the recovered session, which did not have it" in found.seen
+
+    def test_the_restoring_request_was_lost(self) -> None:
+        s = self.subscribed()
+        s.frame(10.02, "up", "subscribe", id=1, topic="news", lost=True)
+        assert verdict("REPLAY-07", s.record(20)).outcome is INCONCLUSIVE
 
 
 class TestAfresh:
