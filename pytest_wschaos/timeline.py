@@ -65,6 +65,11 @@ def digest(data: object) -> str:
     return hashlib.sha256(_canonical(data)).hexdigest()[:12]
 
 
+def payload_size(data: object) -> int:
+    """About how many bytes a payload takes, whatever a client wraps it in."""
+    return len(_canonical(data))
+
+
 def _canonical(data: object) -> bytes:
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)

@@ -259,7 +259,7 @@ def test_what_the_test_asks_is_on_record(shared: Chaos) -> None:
     shared.sent({"a": 1}, topic="t", ref="r", client="asker")
     shared.closing("asker")
     sent = shared.wait("app.send", client="asker")
-    assert sent.detail == {"topic": "t", "ref": "r", "digest": digest({"a": 1})}
+    assert sent.detail == {"topic": "t", "ref": "r", "digest": digest({"a": 1}), "size": 8}
     assert shared.wait("app.close", client="asker").place == "app"
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from ..profile import Profile
 from ..timeline import Event
 from .delivery import FLUSH, QUIET, REQUESTS, Link, Traffic, traffics
+from .ending import reaction
 from .rule import check
 from .story import Story
 from .subscribed import restored
@@ -69,22 +70,31 @@ def _queued(traffic: Traffic) -> Finding:
         return overtaken
     sent, arrived = traffic.distinct("client"), traffic.distinct("server")
     asked: Counter[str] = Counter()
-    delivered, waiting = 0, 0
+    delivered, waiting, unclear = 0, 0, 0
     for ask in traffic.asks:
         asked[ask["digest"]] += 1
         if ask not in down:
             continue
         if arrived[ask["digest"]] >= asked[ask["digest"]]:
             delivered += 1
-        elif sent[ask["digest"]] >= asked[ask["digest"]] or _excused(traffic, ask) or not _overdue(traffic, ask):
-            waiting += 1
-        elif traffic.profile.replay.delivery == "at-most-once":
-            return non_strict("a message sent while down was never sent, which at-most-once allows", at=ask.at)
+            continue
+        waiting += 1
+        if sent[ask["digest"]] >= asked[ask["digest"]] or _given_back(traffic, ask.get("ref")):
+            continue
+        if (refusal := _refusal(traffic, ask)) is not None:
+            room = _had_room(traffic, ask, refusal)
+            unclear += room is None
+            why = f"was refused ({refusal.get('error')!r}), though the declared queue had room" if room else ""
         else:
-            return failed(
-                f"a message sent while down ({traffic.when(ask)}) was not sent after the next ready",
-                at=ask.at,
-            )
+            why = "was not sent after the next ready" if _overdue(traffic, ask) else ""
+        if why and traffic.profile.replay.delivery == "at-most-once":
+            return non_strict("a message sent while down was never sent, which at-most-once allows", at=ask.at)
+        if why:
+            return failed(f"a message sent while down ({traffic.when(ask)}) {why}", at=ask.at)
+    if unclear:
+        return inconclusive(
+            f"{unclear} messages were refused while down; whether the queue had room for them is not in the record"
+        )
     if not delivered:
         return inconclusive(f"{waiting} messages were sent while down; none could be delivered before the record ended")
     return passed(f"{delivered} messages sent while down were delivered after ready, in order", delivered=delivered)
@@ -118,15 +128,47 @@ def _in_pieces(first: Event, second: Event) -> bool:
     return first.conn == second.conn and all(isinstance(id, int) for id in ids) and ids[0] < ids[1]
 
 
-def _excused(traffic: Traffic, ask: Event) -> bool:
-    """Whether the client told its application that the message was not delivered."""
-    ref = ask.get("ref")
-    refused = any(e.get("ref") == ref and not e.get("ok") for e in traffic.client.told("settled"))
-    return ref is not None and (refused or _given_back(traffic, ref))
+def _refusal(traffic: Traffic, ask: Event) -> Event | None:
+    """With what the client told its application that a message was not delivered."""
+    told = [e for e in traffic.client.told("settled") if e.get("ref") == ask.get("ref") and not e.get("ok")]
+    return told[0] if told and ask.get("ref") is not None else None
+
+
+def _had_room(traffic: Traffic, ask: Event, refusal: Event) -> bool | None:
+    """Whether a client that was running could have queued a message, by the declared bounds; None: nobody can tell."""
+    profile, settled = traffic.profile, traffic.client.told("settled")
+    back = next((link.ready for link in traffic.links if link.ready > ask.at), None)
+    if back is None or _stopped(traffic, ask, back):
+        return False
+    done = {e.get("ref") for e in settled if e.at <= ask.at}
+    kept = [a for a in traffic.asks if a.at <= ask.at and a is not ask and a.get("ref") not in done]
+    subscriptions = sum(e.kind in ("app.subscribe", "app.unsubscribe") for e in traffic.client.app)
+    if len(kept) + subscriptions >= profile.replay.queue_messages:
+        return False
+    # Once it is ready again the server's own limits may be the reason; and what blobs fill, no ask tells.
+    untold = {e.get("ref") for e in settled if e.at > ask.at} - {a.get("ref") for a in traffic.asks}
+    alone = sum(a["digest"] == ask["digest"] for a in traffic.asks) == 1
+    # Clients count what they wrap a message in, too.
+    sizes: list[int] = [2 * a["size"] + 256 for a in (ask, *kept) if a.get("size") is not None]
+    if refusal.at >= back or untold or not alone or len(sizes) <= len(kept):
+        return None
+    return sum(sizes) <= min(profile.replay.queue_bytes, profile.state.high_water, profile.message.max_size)
+
+
+def _stopped(traffic: Traffic, ask: Event, back: float) -> bool:
+    """Whether the client may have stopped before it was ``back``, and so did not come back by itself."""
+    since = max((link.until for link in traffic.links if link.until <= ask.at), default=0.0)
+    begun = max((c.attempt for c in traffic.client.connections if c.attempt <= ask.at), default=None)
+    if begun is None or traffic.handed_back(since, back):
+        return True
+    return any(since <= e.at <= back for e in traffic.client.told("reconnect")) or any(
+        begun <= c.attempt < back and reaction(c, traffic.profile) in ("stop", "fatal")
+        for c in traffic.client.connections
+    )
 
 
 def _given_back(traffic: Traffic, ref: object) -> bool:
-    return any(ref in (e.get("undelivered") or ()) for e in traffic.client.told("gave_up"))
+    return ref is not None and any(ref in (e.get("undelivered") or ()) for e in traffic.client.told("gave_up"))
 
 
 def _overdue(traffic: Traffic, ask: Event, *, handed_back: bool = True) -> bool:

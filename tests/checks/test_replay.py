@@ -29,7 +29,7 @@ class Chat(Script):
 
     def ask(self, at: float, data: str, ref: str | None = None) -> Chat:
         """The application asks for a send."""
-        self.app(at, "send", ref=ref, topic="news", digest=digest(data))
+        self.app(at, "send", ref=ref, topic="news", digest=digest(data), size=len(data))
         return self
 
     def send(
@@ -156,7 +156,44 @@ class TestQueued:
             s.app(7.0, "gave_up", error="refused", undelivered=["r3"])
         else:
             s.app(7.0, "close")
-        assert verdict("REPLAY-01", s.record(20)).outcome is INCONCLUSIVE
+        assert verdict("REPLAY-01", s.record(20), queue_messages=1).outcome is INCONCLUSIVE
+
+    def refusing(self, size: int | None = 10, *, told: float = 5.001) -> Chat:
+        """Of ten messages sent while down the first is delivered; the others are refused, one after the other."""
+        s = broken().send(10.02, 2, "two")
+        s.app(10.04, "settled", ref="r1", ok=True).app(10.04, "settled", ref="r2", ok=True)
+        for number in range(10):
+            s.app(5.0 + number / 100, "send", ref=f"q{number}", digest=digest(f"queued {number}"), size=size)
+            if number:
+                s.app(told + number / 100, "settled", ref=f"q{number}", ok=False, error="not connected")
+        return s.send(10.05, 3, "queued 0")
+
+    def test_refused_though_the_queue_had_room(self) -> None:
+        found = verdict("REPLAY-01", self.refusing().record(20))
+        assert found.outcome is FAIL
+        assert "was refused ('not connected'), though the declared queue had room" in found.seen
+        assert verdict("REPLAY-01", self.refusing().record(20), delivery="at-most-once").outcome is NON_STRICT
+
+    @pytest.mark.parametrize("bound", [{"queue_messages": 2}, {"queue_bytes": 500}])
+    def test_refused_for_want_of_room(self, bound: dict[str, int]) -> None:
+        assert verdict("REPLAY-01", self.refusing().record(20), **bound).outcome is PASS
+
+    def test_whether_there_was_room_is_not_on_record(self) -> None:
+        assert verdict("REPLAY-01", self.refusing(None).record(20)).outcome is INCONCLUSIVE
+        # Once it is ready the server's own limits may be the reason.
+        assert verdict("REPLAY-01", self.refusing(told=11.0).record(20)).outcome is INCONCLUSIVE
+        blob = self.refusing()
+        blob.app(12.0, "settled", ref="blob", ok=True)
+        assert verdict("REPLAY-01", blob.record(20)).outcome is INCONCLUSIVE
+
+    @pytest.mark.parametrize("why", ["gave_up", "close", "reconnect", "fatal"])
+    def test_a_client_that_does_not_run_refuses(self, why: str) -> None:
+        s = self.refusing()
+        if why == "fatal":
+            s.frame(2.9, "down", "close", conn=1, code=4403, reason="")
+        else:
+            s.app(4.0, why)
+        assert verdict("REPLAY-01", s.record(20)).outcome is PASS
 
     def test_nothing_was_sent_while_down(self) -> None:
         assert verdict("REPLAY-01", broken().record(20)).outcome is INCONCLUSIVE
