@@ -18,6 +18,8 @@ from .verdict import Finding, failed, inconclusive, non_strict, passed, unsuppor
 
 ASK = "wschaos.sent(data)"
 REPORT = "on_event=wschaos.report"
+_KINDS: tuple[tuple[str, ...], ...] = (("message",), ("subscribe", "unsubscribe"))
+"""Requests that are numbered in one sequence; those of two kinds may be."""
 
 
 # --- REPLAY-01 ------------------------------------------------------------------------------------------------
@@ -44,22 +46,39 @@ def queued_while_down(story: Story, profile: Profile) -> Finding:
 
 
 def _disorder(traffic: Traffic) -> Iterator[Finding]:
-    """Ids that reached the server after a higher one of their session, for the first time."""
-    highest: dict[int, int] = {}
-    seen: set[tuple[int, int]] = set()
-    for link in traffic.links:
-        if link.connection.first("binary", place="server", way="up") is not None:
-            continue  # a blob in pieces: its id was first seen with a piece that no dialect tells
-        for event in link.connection.seen(*REQUESTS, place="server", way="up"):
-            id, top = event.get("id"), highest.get(link.session)
-            if not isinstance(id, int):
-                continue
-            if top is not None and id < top and (link.session, id) not in seen:
-                yield failed(
-                    f"{link.name}: id {id} reached the server after id {top}; expected them in order", at=event.at
-                )
-            seen.add((link.session, id))
-            highest[link.session] = max(id, top if top is not None else id)
+    """Ids that reached the server after a higher one of their kind and session, for the first time."""
+    for kinds in _KINDS:
+        counted = {session for session in {link.session for link in traffic.links} if _counted(traffic, session, kinds)}
+        highest: dict[int, int] = {}
+        seen: set[tuple[int, int]] = set()
+        for link in traffic.links:
+            if link.connection.first("binary", place="server", way="up") is not None:
+                continue  # a blob in pieces: its id was first seen with a piece that no dialect tells
+            for event in link.connection.seen(*kinds, place="server", way="up"):
+                id, top = event.get("id"), highest.get(link.session)
+                if not isinstance(id, int) or link.session not in counted:
+                    continue
+                if top is not None and id < top and (link.session, id) not in seen:
+                    yield failed(
+                        f"{link.name}: id {id} reached the server after id {top}; expected them in order", at=event.at
+                    )
+                seen.add((link.session, id))
+                highest[link.session] = max(id, top if top is not None else id)
+
+
+def _counted(traffic: Traffic, session: int, kinds: tuple[str, ...]) -> bool:
+    """Whether the ids of some kinds are numbers without holes: only then do they tell an order.
+
+    Other requests may share the sequence, or have one of their own.
+    """
+    links = [link for link in traffic.links if link.session == session]
+    ids = {
+        kind: {e["id"] for link in links for e in link.connection.seen(kind, way="up") if isinstance(e.get("id"), int)}
+        for kind in REQUESTS
+    }
+    own = set().union(*(ids[kind] for kind in kinds))
+    every = set().union(*ids.values())
+    return bool(own) and max(own) - min(own) < len(every) and every.issuperset(range(min(own), max(own)))
 
 
 def _queued(traffic: Traffic) -> Finding:

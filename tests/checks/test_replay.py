@@ -210,6 +210,38 @@ class TestQueued:
         assert found.outcome is FAIL
         assert "id 2 reached the server after id 3" in found.seen
 
+    @pytest.mark.parametrize("kind", ["message", "subscribe"])
+    def test_ids_of_either_kind_are_in_order(self, kind: str) -> None:
+        s = Chat()
+        s.live(0.0)
+        for number, id in enumerate((2, 4, 3)):
+            s.frame(1.0 + number, "up", kind, id=id, topic="news", digest="d")
+        found = verdict("REPLAY-01", s.record(20))
+        assert found.outcome is FAIL
+        assert "id 3 reached the server after id 4" in found.seen
+
+    def test_subscriptions_may_be_counted_apart(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        s.send(1.0, 5, "one").send(2.0, 6, "two").send(3.0, 7, "three")
+        s.frame(4.0, "up", "subscribe", id=1, topic="news")
+        assert verdict("REPLAY-01", s.record(20)).outcome is UNSUPPORTED
+        s.send(5.0, 9, "five").send(6.0, 8, "four")
+        assert verdict("REPLAY-01", s.record(20)).outcome is FAIL
+
+    def test_or_together_with_messages(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        s.send(1.0, 1, "one").frame(2.0, "up", "subscribe", id=2, topic="news")
+        s.send(3.0, 4, "four").send(4.0, 3, "three")
+        assert verdict("REPLAY-01", s.record(20)).outcome is FAIL
+
+    def test_random_ids_tell_no_order(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        s.send(1.0, 2**62, "one").send(2.0, 77, "two").send(3.0, 2**40, "three").send(4.0, 78, "four")
+        assert verdict("REPLAY-01", s.record(20)).outcome is UNSUPPORTED
+
     def test_ids_start_again_in_a_fresh_session(self) -> None:
         s = Chat()
         s.live(0.0)
