@@ -226,13 +226,20 @@ def _due(traffic: Traffic, link: Link, topics: int, first: Event | None) -> tupl
     Clients may ask for one topic after the other, or send what they kept before; each step starts the time anew.
     """
     frames = topics + sum(first is None or message.at < first.at for message in link.sent)
-    steps = [e for e in link.connection.seen("subscribe", way="up") if e is not first]
-    verdicts = [verdict for e in steps if (verdict := link.verdicts.get(e.get("id"))) is not None]
-    since = link.ready
-    for step in sorted([*steps, *verdicts], key=lambda e: e.at):
-        if step.at <= traffic.due(link, frames, since):
-            since = max(since, step.at)
-    return traffic.due(link, frames, since), traffic.had_time(link, frames, since)
+    since, due = link.ready, traffic.due(link, frames)
+    for step in _steps(link) if first is None or first.at > due else ():
+        if step is first or step.at > due:
+            break
+        since = max(since, step.at)
+        due = traffic.due(link, frames, since)
+    return due, traffic.had_time(link, frames, since)
+
+
+def _steps(link: Link) -> list[Event]:
+    """The subscriptions on a link and their verdicts, in the order in which they came."""
+    asked = link.connection.seen("subscribe", way="up")
+    verdicts = [verdict for e in asked if (verdict := link.verdicts.get(e.get("id"))) is not None]
+    return sorted([*asked, *verdicts], key=lambda event: event.at)
 
 
 def _got_through(link: Link, topic: str) -> bool:
@@ -252,9 +259,6 @@ def _missed(link: Link, wish: Wish, first: Event | None, asks: Asks) -> Finding:
             f"{link.name}: topic {wish.topic!r} was not subscribed to again {where} until {first.at - link.ready:.3f} s"
             " after ready"
         )
-    hint = (
-        ""
-        if asks.known(wish.topic)
-        else f" (if the application had given it up, say so: {_tell('unsubscribe', wish.topic)})"
-    )
-    return failed(seen + hint, at=link.ready)
+    if not asks.known(wish.topic):
+        seen += f" (if the application had given it up, say so: {_tell('unsubscribe', wish.topic)})"
+    return failed(seen, at=link.ready)
