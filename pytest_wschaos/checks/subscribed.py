@@ -121,38 +121,31 @@ def _followed(
 ) -> tuple[dict[str, Wish], list[Event]]:
     """What is wished for after a link, and the subscriptions on it for which there was no reason on record."""
     after, extra = dict(wishes), []
-    used: Counter[str] = Counter()
+    left = Counter({topic: wish.debts for topic, wish in wishes.items()})
     renewed: set[str] = set()
     for event in _requests(link):
         topic = event["topic"]
-        if event.kind == "unsubscribe":
+        explained = event.kind == "subscribe" and asks.explain(event)
+        if event.kind == "subscribe" and not explained and not left[topic] and topic in wishes.keys() - renewed:
+            extra.append(event)
+        renewed.discard(topic)
+        if event.kind == "unsubscribe" or _refused(link, event):
             after.pop(topic, None)
+            left[topic] = 0
             renewed.add(topic)  # the next subscription is a new one
             continue
-        wish = after.get(topic, Wish(topic))
-        used[topic] += 1
-        if asks.explain(event):
-            wish = replace(wish, debts=wish.debts + 1)
-        elif used[topic] > wish.debts:
-            wish = replace(wish, debts=wish.debts + 1)
-            if topic in wishes and topic not in renewed:
-                extra.append(event)
-        renewed.discard(topic)
-        after[topic] = replace(wish, id=event.get("id"), sent=True)
-        if _refused(link, event):
-            del after[topic]
-            renewed.add(topic)
-    for topic in after.keys() & used.keys():
-        after[topic] = _settled(traffic, link, after[topic])
+        paid = not explained and left[topic] > 0
+        left[topic] -= paid
+        after[topic] = _sent(traffic, link, after.get(topic, Wish(topic)), event, new=not paid)
     return after, extra
 
 
-def _settled(traffic: Traffic, link: Link, wish: Wish) -> Wish:
-    """A wish with the verdicts that came on a link."""
-    asked = [e for e in _requests(link) if e.kind == "subscribe" and e["topic"] == wish.topic]
-    verdicts = [verdict for e in asked if (verdict := link.verdicts.get(e.get("id"))) is not None]
-    read = sum(traffic.surely(verdict, link) for verdict in verdicts)
-    return replace(wish, held=wish.held or bool(verdicts), debts=max(0, wish.debts - read))
+def _sent(traffic: Traffic, link: Link, wish: Wish, event: Event, *, new: bool) -> Wish:
+    """A wish after a request for it, and the verdict on that; ``new``: it was not one of its debts."""
+    verdict = link.verdicts.get(event.get("id"))
+    read = verdict is not None and traffic.surely(verdict, link)
+    debts = max(0, wish.debts + new - read)
+    return replace(wish, id=event.get("id"), sent=True, held=wish.held or verdict is not None, debts=debts)
 
 
 def _repeated(link: Link, wishes: Mapping[str, Wish], extra: list[Event], asks: Asks) -> Finding | None:

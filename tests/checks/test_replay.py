@@ -820,6 +820,19 @@ class TestSubscriptions:
         s.frame(10.03, "up", "subscribe", id=5, topic="weather")
         assert verdict("REPLAY-07", s.record(20)).outcome is FAIL
 
+    def test_given_up_and_wanted_again_unconfirmed(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        self.subscribe(s, 1.0, "news", "weather")
+        s.app(0.9, "subscribe", topic="news").app(1.9, "unsubscribe", topic="news").app(2.8, "subscribe", topic="news")
+        s.frame(2.0, "up", "unsubscribe", id=3, topic="news").frame(2.01, "down", "ack", id=3, ok=True)
+        s.frame(2.9, "up", "subscribe", id=4, topic="news", lost=True)
+        s.event(3.0, "cut", "proxy", conn=1, fault="abort", how="reset").end(3.0, how="reset")
+        s.live(10.0, recovered=True, last_id=3)
+        assert "not subscribed to again in the recovered session" in verdict("REPLAY-07", s.record(20)).seen
+        s.frame(10.02, "up", "subscribe", id=4, topic="news")
+        assert verdict("REPLAY-07", s.record(20)).outcome is PASS
+
     def test_given_up_while_down(self) -> None:
         s = self.subscribed("news", "weather")
         self.subscribe(s, 10.02, "news")
