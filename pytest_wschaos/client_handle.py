@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Self
 
 from .background import CALL_TIMEOUT
@@ -46,7 +46,7 @@ class ClientHandle:
     Args:
         client: not yet started.
         sent: told of each send that the application asks for.
-        asked: told of each close and reconnect.
+        asked: told of each close and reconnect, and of each subscription and its end with the topic.
         close_timeout: seconds that the client's close handshake may take.
     """
 
@@ -55,7 +55,7 @@ class ClientHandle:
         runner: Runner,
         client: ReferenceClient,
         sent: Callable[[str, Any, str], None],
-        asked: Callable[[str], None],
+        asked: Callable[[str, Mapping[str, Any]], None],
         close_timeout: float,
     ) -> None:
         self._runner = runner
@@ -83,10 +83,12 @@ class ClientHandle:
 
     def subscribe(self, topic: str, *, ref: str | None = None) -> Sent:
         """Ask for a topic's messages."""
+        self._asked("subscribe", {"topic": topic})
         return Sent(self._runner.run(self._client.subscribe(topic, ref=ref)), self._runner)
 
     def unsubscribe(self, topic: str, *, ref: str | None = None) -> Sent:
         """Ask for them no longer."""
+        self._asked("unsubscribe", {"topic": topic})
         return Sent(self._runner.run(self._client.unsubscribe(topic, ref=ref)), self._runner)
 
     def set_token(self, token: TokenSource) -> None:
@@ -103,7 +105,7 @@ class ClientHandle:
 
     def reconnect(self) -> None:
         """Connect anew, now."""
-        self._asked("reconnect")
+        self._asked("reconnect", {})
         self._runner.call(self._client.reconnect)
 
     @property
@@ -123,14 +125,14 @@ class ClientHandle:
         """
         if self._runner.stopped:
             return
-        self._asked("close")
+        self._asked("close", {})
         self._runner.finish(self._client.close(code, reason), self._close_timeout)
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """:meth:`close`, for asynchronous tests."""
         if self._runner.stopped:
             return
-        self._asked("close")
+        self._asked("close", {})
         await self._runner.wait(self._client.close(code, reason))
 
     def __enter__(self) -> Self:

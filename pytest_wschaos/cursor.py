@@ -45,6 +45,8 @@ APP_KINDS = [
         "send",
         "close",
         "reconnect",
+        "subscribe",
+        "unsubscribe",
     )
 ]
 KINDS = frozenset([*WIRE_KINDS, *APP_KINDS, *(dialect.kind(meaning) for meaning in get_args(dialect.Meaning))])

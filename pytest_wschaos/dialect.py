@@ -63,7 +63,11 @@ class Pong:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """The application's data. Upwards with the client's ``id``, downwards with the server's ``seq``."""
+    """The application's data. Upwards with the client's ``id``, downwards with the server's ``seq``.
+
+    Ids are whole numbers or strings. Numbers without holes are taken for a sequence that rises in the order in which
+    the application asked; subscriptions may share it or have their own. Others (random ones) tell no order.
+    """
 
     id: int | str | None = None
     seq: int | None = None

@@ -33,7 +33,7 @@ from .reference.dialect import ReferenceDialect
 from .reference.peer import Handler, HandlerServer
 from .reference.server import ReferenceServer
 from .report import explain
-from .timeline import COLUMNS, Event, Place, Record, Timeline, digest, fingerprint
+from .timeline import COLUMNS, Event, Place, Record, Timeline, digest, fingerprint, payload_size
 
 if TYPE_CHECKING:
     from .simulation.fleet import Factory, Fleet
@@ -235,7 +235,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     def sent(self, data: Any, *, topic: str | None = None, ref: str | None = None, client: str = CLIENT) -> None:
         """Put on record that the application asked the client to send ``data``. Rules about loss need it."""
-        self.timeline.record("app.send", "app", client=client, topic=topic, ref=ref, digest=digest(data))
+        size = payload_size(data)
+        self.timeline.record("app.send", "app", client=client, topic=topic, ref=ref, digest=digest(data), size=size)
 
     def closing(self, client: str = CLIENT) -> None:
         """Put on record that the application closes the client on purpose."""
@@ -372,7 +373,7 @@ class Chaos(ChaosProxy):
             self._runner,
             kind(self.url_for(name), **settings, on_event=on_event),
             lambda topic, data, ref: self.sent(data, topic=topic, ref=ref, client=name),
-            lambda what: self.timeline.record(f"app.{what}", "app", client=name),
+            lambda what, detail: self.timeline.record(f"app.{what}", "app", client=name, **detail),
             settings["profile"].close.timeout,
         )
 

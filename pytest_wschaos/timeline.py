@@ -23,7 +23,7 @@ fault, healed   proxy   a fault was injected, removed: ``fault``, ``id``, and it
 cut             proxy   the engine ended a connection for a fault: ``fault``, ``how``
 token           harness the server's valid token changed: ``fingerprint``, and the one that it ``replaced``
 lag             harness the harness's own clock came late: ``lag`` seconds, measured at ``at``
-app.*           app     what the client told its application (``app.gave_up`` ...), and ``app.send``
+app.*           app     what the client told its application (``app.gave_up`` ...), or was asked (``app.send``)
 =============== ======= =====================================================================
 
 Credentials are never recorded, only their :func:`fingerprint`.
@@ -63,6 +63,11 @@ def fingerprint(secret: str) -> str:
 def digest(data: object) -> str:
     """A short name for a payload, the same wherever it is seen."""
     return hashlib.sha256(_canonical(data)).hexdigest()[:12]
+
+
+def payload_size(data: object) -> int:
+    """About how many bytes a payload takes, whatever a client wraps it in."""
+    return len(_canonical(data))
 
 
 def _canonical(data: object) -> bytes:

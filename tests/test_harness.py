@@ -270,7 +270,7 @@ def test_what_the_test_asks_is_on_record(shared: Chaos) -> None:
     shared.sent({"a": 1}, topic="t", ref="r", client="asker")
     shared.closing("asker")
     sent = shared.wait("app.send", client="asker")
-    assert sent.detail == {"topic": "t", "ref": "r", "digest": digest({"a": 1})}
+    assert sent.detail == {"topic": "t", "ref": "r", "digest": digest({"a": 1}), "size": 8}
     assert shared.wait("app.close", client="asker").place == "app"
 
 
@@ -303,6 +303,8 @@ def test_a_reference_client_sends_and_receives_through_the_proxy() -> None:
         client.send_binary("out", b"blob").result()
         assert chaos.server.received[-1].data == b"blob"
         client.unsubscribe("news").result()
+        asked = [(e.kind, e["topic"]) for e in chaos.freeze().events if e.kind in ("app.subscribe", "app.unsubscribe")]
+        assert asked == [("app.subscribe", "news"), ("app.unsubscribe", "news")]
         assert client.buffered_amount == 0
         client.reconnect()
         chaos.wait("ready")

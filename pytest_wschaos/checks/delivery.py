@@ -126,11 +126,16 @@ class Traffic:
         """The links of the same session that came before one."""
         return [earlier for earlier in self.links[: self.links.index(link)] if earlier.session == link.session]
 
-    def had_time(self, link: Link, frames: int) -> bool:
+    def due(self, link: Link, frames: int, since: float | None = None) -> float:
+        """When a client that was ready must have sent what it kept; ``since``: a later instant to count from."""
+        start = link.ready if since is None else since
+        due = start + FLUSH + link.pace(frames)
+        return due + STANDSTILLS * self.story.record.lag(start, due)
+
+    def had_time(self, link: Link, frames: int, since: float | None = None) -> bool:
         """Whether a link lasted, undisturbed, for as long as it may take to send what was kept."""
-        due = link.ready + FLUSH + link.pace(frames)
-        lag = self.story.record.lag(link.ready, due)
-        return link.until >= due + STANDSTILLS * lag and not during(self.story, link.ready, due, *DISTURBING)
+        due = self.due(link, frames, since)
+        return link.until >= due and not during(self.story, link.ready, due, *DISTURBING)
 
     def down_at(self, instant: float) -> bool:
         """Whether the client was not ready at an instant."""

@@ -9,13 +9,17 @@ from itertools import pairwise
 from ..profile import Profile
 from ..timeline import Event
 from .delivery import FLUSH, QUIET, REQUESTS, Link, Traffic, traffics
+from .ending import reaction
 from .rule import check
 from .story import Story
+from .subscribed import restored
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by
 from .verdict import Finding, failed, inconclusive, non_strict, passed, unsupported, worst
 
 ASK = "wschaos.sent(data)"
 REPORT = "on_event=wschaos.report"
+_KINDS: tuple[tuple[str, ...], ...] = (("message",), ("subscribe", "unsubscribe"))
+"""Requests that are numbered in one sequence; those of two kinds may be."""
 
 
 # --- REPLAY-01 ------------------------------------------------------------------------------------------------
@@ -42,22 +46,39 @@ def queued_while_down(story: Story, profile: Profile) -> Finding:
 
 
 def _disorder(traffic: Traffic) -> Iterator[Finding]:
-    """Ids that reached the server after a higher one of their session, for the first time."""
-    highest: dict[int, int] = {}
-    seen: set[tuple[int, int]] = set()
-    for link in traffic.links:
-        if link.connection.first("binary", place="server", way="up") is not None:
-            continue  # a blob in pieces: its id was first seen with a piece that no dialect tells
-        for event in link.connection.seen(*REQUESTS, place="server", way="up"):
-            id, top = event.get("id"), highest.get(link.session)
-            if not isinstance(id, int):
-                continue
-            if top is not None and id < top and (link.session, id) not in seen:
-                yield failed(
-                    f"{link.name}: id {id} reached the server after id {top}; expected them in order", at=event.at
-                )
-            seen.add((link.session, id))
-            highest[link.session] = max(id, top if top is not None else id)
+    """Ids that reached the server after a higher one of their kind and session, for the first time."""
+    for kinds in _KINDS:
+        counted = {session for session in {link.session for link in traffic.links} if _counted(traffic, session, kinds)}
+        highest: dict[int, int] = {}
+        seen: set[tuple[int, int]] = set()
+        for link in traffic.links:
+            if link.connection.first("binary", place="server", way="up") is not None:
+                continue  # a blob in pieces: its id was first seen with a piece that no dialect tells
+            for event in link.connection.seen(*kinds, place="server", way="up"):
+                id, top = event.get("id"), highest.get(link.session)
+                if not isinstance(id, int) or link.session not in counted:
+                    continue
+                if top is not None and id < top and (link.session, id) not in seen:
+                    yield failed(
+                        f"{link.name}: id {id} reached the server after id {top}; expected them in order", at=event.at
+                    )
+                seen.add((link.session, id))
+                highest[link.session] = max(id, top if top is not None else id)
+
+
+def _counted(traffic: Traffic, session: int, kinds: tuple[str, ...]) -> bool:
+    """Whether the ids of some kinds are numbers without holes: only then do they tell an order.
+
+    Other requests may share the sequence, or have one of their own.
+    """
+    links = [link for link in traffic.links if link.session == session]
+    ids = {
+        kind: {e["id"] for link in links for e in link.connection.seen(kind, way="up") if isinstance(e.get("id"), int)}
+        for kind in REQUESTS
+    }
+    own = set().union(*(ids[kind] for kind in kinds))
+    every = set().union(*ids.values())
+    return bool(own) and max(own) - min(own) < len(every) and every.issuperset(range(min(own), max(own)))
 
 
 def _queued(traffic: Traffic) -> Finding:
@@ -68,22 +89,31 @@ def _queued(traffic: Traffic) -> Finding:
         return overtaken
     sent, arrived = traffic.distinct("client"), traffic.distinct("server")
     asked: Counter[str] = Counter()
-    delivered, waiting = 0, 0
+    delivered, waiting, unclear = 0, 0, 0
     for ask in traffic.asks:
         asked[ask["digest"]] += 1
         if ask not in down:
             continue
         if arrived[ask["digest"]] >= asked[ask["digest"]]:
             delivered += 1
-        elif sent[ask["digest"]] >= asked[ask["digest"]] or _excused(traffic, ask) or not _overdue(traffic, ask):
-            waiting += 1
-        elif traffic.profile.replay.delivery == "at-most-once":
-            return non_strict("a message sent while down was never sent, which at-most-once allows", at=ask.at)
+            continue
+        waiting += 1
+        if sent[ask["digest"]] >= asked[ask["digest"]] or _given_back(traffic, ask.get("ref")):
+            continue
+        if (refusal := _refusal(traffic, ask)) is not None:
+            room = _had_room(traffic, ask, refusal)
+            unclear += room is None
+            why = f"was refused ({refusal.get('error')!r}), though the declared queue had room" if room else ""
         else:
-            return failed(
-                f"a message sent while down ({traffic.when(ask)}) was not sent after the next ready",
-                at=ask.at,
-            )
+            why = "was not sent after the next ready" if _overdue(traffic, ask) else ""
+        if why and traffic.profile.replay.delivery == "at-most-once":
+            return non_strict("a message sent while down was never sent, which at-most-once allows", at=ask.at)
+        if why:
+            return failed(f"a message sent while down ({traffic.when(ask)}) {why}", at=ask.at)
+    if unclear:
+        return inconclusive(
+            f"{unclear} messages were refused while down; whether the queue had room for them is not in the record"
+        )
     if not delivered:
         return inconclusive(f"{waiting} messages were sent while down; none could be delivered before the record ended")
     return passed(f"{delivered} messages sent while down were delivered after ready, in order", delivered=delivered)
@@ -117,15 +147,47 @@ def _in_pieces(first: Event, second: Event) -> bool:
     return first.conn == second.conn and all(isinstance(id, int) for id in ids) and ids[0] < ids[1]
 
 
-def _excused(traffic: Traffic, ask: Event) -> bool:
-    """Whether the client told its application that the message was not delivered."""
-    ref = ask.get("ref")
-    refused = any(e.get("ref") == ref and not e.get("ok") for e in traffic.client.told("settled"))
-    return ref is not None and (refused or _given_back(traffic, ref))
+def _refusal(traffic: Traffic, ask: Event) -> Event | None:
+    """With what the client told its application that a message was not delivered."""
+    told = [e for e in traffic.client.told("settled") if e.get("ref") == ask.get("ref") and not e.get("ok")]
+    return told[0] if told and ask.get("ref") is not None else None
+
+
+def _had_room(traffic: Traffic, ask: Event, refusal: Event) -> bool | None:
+    """Whether a client that was running could have queued a message, by the declared bounds; None: nobody can tell."""
+    profile, settled = traffic.profile, traffic.client.told("settled")
+    back = next((link.ready for link in traffic.links if link.ready > ask.at), None)
+    if back is None or _stopped(traffic, ask, back):
+        return False
+    done = {e.get("ref") for e in settled if e.at <= ask.at}
+    kept = [a for a in traffic.asks if a.at <= ask.at and a is not ask and a.get("ref") not in done]
+    subscriptions = sum(e.kind in ("app.subscribe", "app.unsubscribe") for e in traffic.client.app)
+    if len(kept) + subscriptions >= profile.replay.queue_messages:
+        return False
+    # Once it is ready again the server's own limits may be the reason; and what blobs fill, no ask tells.
+    untold = {e.get("ref") for e in settled if e.at > ask.at} - {a.get("ref") for a in traffic.asks}
+    alone = sum(a["digest"] == ask["digest"] for a in traffic.asks) == 1
+    # Clients count what they wrap a message in, too.
+    sizes: list[int] = [2 * a["size"] + 256 for a in (ask, *kept) if a.get("size") is not None]
+    if refusal.at >= back or untold or not alone or len(sizes) <= len(kept):
+        return None
+    return sum(sizes) <= min(profile.replay.queue_bytes, profile.state.high_water, profile.message.max_size)
+
+
+def _stopped(traffic: Traffic, ask: Event, back: float) -> bool:
+    """Whether the client may have stopped before it was ``back``, and so did not come back by itself."""
+    since = max((link.until for link in traffic.links if link.until <= ask.at), default=0.0)
+    begun = max((c.attempt for c in traffic.client.connections if c.attempt <= ask.at), default=None)
+    if begun is None or traffic.handed_back(since, back):
+        return True
+    return any(since <= e.at <= back for e in traffic.client.told("reconnect")) or any(
+        begun <= c.attempt < back and reaction(c, traffic.profile) in ("stop", "fatal")
+        for c in traffic.client.connections
+    )
 
 
 def _given_back(traffic: Traffic, ref: object) -> bool:
-    return any(ref in (e.get("undelivered") or ()) for e in traffic.client.told("gave_up"))
+    return ref is not None and any(ref in (e.get("undelivered") or ()) for e in traffic.client.told("gave_up"))
 
 
 def _overdue(traffic: Traffic, ask: Event, *, handed_back: bool = True) -> bool:
@@ -589,77 +651,11 @@ def _must_have_settled(traffic: Traffic, ask: Event) -> str | None:
 def subscriptions_are_restored(story: Story, profile: Profile) -> Finding:
     """After a reconnect each topic is subscribed to once in a fresh session, and not again in a recovered one."""
     return worst(
-        (finding for traffic in traffics(story, profile) for finding in _restored(traffic)),
+        (finding for traffic in traffics(story, profile) for finding in restored(traffic)),
         otherwise=inconclusive(
             "not provoked: no client that had subscribed was ready again; subscribe, cut the link, and wait for ready"
         ),
     )
-
-
-def _restored(traffic: Traffic) -> Iterator[Finding]:
-    wanted: dict[str, bool] = {}
-    """The topics subscribed to, and whether the server had surely confirmed it in this session."""
-    for before, link in zip([None, *traffic.links], traffic.links, strict=False):
-        if before is not None and traffic.handed_back(before.until, link.ready):
-            # What had not settled by then was given back to the application, which may ask again or not.
-            wanted = {topic: confirmed for topic, confirmed in wanted.items() if confirmed}
-        if wanted and before is not None:
-            yield _kept(traffic, link, wanted) if link.recovered else _anew(traffic, link, wanted)
-        if not link.recovered:
-            wanted = dict.fromkeys(wanted, False)
-        for event in link.connection.seen("subscribe", "unsubscribe", way="up"):
-            verdict = link.verdicts.get(event.get("id"))
-            if event.kind == "unsubscribe" or (verdict is not None and not verdict.get("ok", True)):
-                wanted.pop(event["topic"], None)
-            elif verdict is not None:
-                wanted[event["topic"]] = traffic.surely(verdict, link)
-            else:
-                wanted[event["topic"]] = False
-
-
-def _subscribed(link: Link, topic: str, until: float) -> list[Event]:
-    """The subscriptions to a topic, without those that an unsubscription made necessary."""
-    events = [e for e in link.connection.seen("subscribe", "unsubscribe", way="up") if e["topic"] == topic]
-    return [
-        e
-        for before, e in zip([None, *events], events, strict=False)
-        if e.kind == "subscribe" and e.at <= until and (before is None or before.kind == "subscribe")
-    ]
-
-
-def _kept(traffic: Traffic, link: Link, wanted: dict[str, bool]) -> Finding:
-    until = link.ready + QUIET
-    for topic in (topic for topic, confirmed in wanted.items() if confirmed):
-        if again := _subscribed(link, topic, until):
-            return failed(
-                f"{link.name}: topic {topic!r} was subscribed to again, though the session was recovered",
-                at=again[0].at,
-            )
-    if link.until < until or not any(wanted.values()):
-        return inconclusive(f"{link.name} was ready for too short a time, or no subscription had been confirmed")
-    return passed(f"{link.name}: recovered, and none of {len(wanted)} subscriptions repeated", topics=len(wanted))
-
-
-def _anew(traffic: Traffic, link: Link, wanted: dict[str, bool]) -> Finding:
-    missing = []
-    for topic in wanted:
-        events = _subscribed(link, topic, link.ready + QUIET)
-        if len(events) > 1:
-            return failed(
-                f"{link.name}: topic {topic!r} was subscribed to {len(events)} times; expected once", at=events[1].at
-            )
-        touched = any(e["topic"] == topic for e in link.connection.seen("subscribe", "unsubscribe", way="up"))
-        if not touched:
-            missing.append(topic)
-    if missing and traffic.had_time(link, len(wanted)):
-        return failed(
-            f"{link.name}: topic {missing[0]!r} was not subscribed to again in the fresh session", at=link.ready
-        )
-    if missing:
-        return inconclusive(
-            f"{link.name}: {len(missing)} of {len(wanted)} subscriptions were not restored before its end"
-        )
-    return passed(f"{link.name}: {len(wanted)} subscriptions restored, once each", topics=len(wanted))
 
 
 # --- REPLAY-08 ------------------------------------------------------------------------------------------------

@@ -239,7 +239,8 @@ class Client:
     @property
     def reports(self) -> bool:
         """Whether the client tells its application's events to the harness."""
-        asked = {"app.send", "app.close", "app.reconnect"}  # what the harness itself saw the application ask
+        # What the harness itself saw the application ask.
+        asked = {f"app.{name}" for name in ("send", "close", "reconnect", "subscribe", "unsubscribe")}
         return any(e.kind not in asked for e in self.app)
 
     def told(self, name: str) -> list[Event]:
