@@ -142,12 +142,16 @@ class Traffic:
         return not any(link.ready <= instant < link.until for link in self.links)
 
     def handed_back(self, start: float, end: float) -> bool:
-        """Whether the client gave up, or was closed, between two instants: it owes nothing from before."""
+        """Whether the client gave up, or was to stay closed, between two instants: it owes nothing from before."""
         gave_up = any(start <= e.at <= end for e in self.client.told("gave_up"))
+        stopped = any(
+            c.over is not None and start <= c.over <= end and reaction(c, self.profile) in ("stop", "fatal")
+            for c in self.client.connections
+        )
         failures = sum(start <= c.attempt <= end and c.ready is None for c in self.client.connections)
         allowed = self.profile.reconnect.max_retries
         exhausted = allowed is not None and failures >= allowed
-        return gave_up or exhausted or asked(self.client, "close", start, end) is not None
+        return gave_up or stopped or exhausted or asked(self.client, "close", start, end) is not None
 
     def renumbered(self, before: Link, after: Link) -> bool:
         """Whether ids were left behind between two connections, so that what is pending takes new ones."""

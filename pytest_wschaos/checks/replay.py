@@ -701,6 +701,8 @@ def _afresh(traffic: Traffic) -> Iterator[Finding]:
             assert credentials is not None
             what = f"connection {connection.number}: the resume recovered nothing"
             read = connection.over is None or connection.over - welcome.at > GRACE
+            if connection.close_sent is not None:  # a client that has closed reads no welcome
+                read = read and welcome.at <= connection.close_sent.at
             same = all(following.get(name) == credentials.get(name) for name in ("session", "epoch"))
             replaced = any(welcome.get(name) not in (None, credentials.get(name)) for name in ("session", "epoch"))
             if same and replaced and read:

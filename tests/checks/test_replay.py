@@ -299,7 +299,7 @@ class TestSentAgain:
         s.send(20.02, 2, "two")
         assert verdict("REPLAY-02", s.record(30)).outcome is PASS
 
-    @pytest.mark.parametrize("why", ["gave_up", "closed", "exhausted"])
+    @pytest.mark.parametrize("why", ["gave_up", "closed", "exhausted", "sent away"])
     def test_handed_back(self, why: str) -> None:
         s = Chat()
         s.live(0.0)
@@ -312,6 +312,10 @@ class TestSentAgain:
         elif why == "exhausted":
             for number in range(10):
                 s.refused(4.0 + number / 10)
+        elif why == "sent away":  # by a server that says goodbye at once
+            s.opened(5.0, ready=False)
+            s.frame(5.1, "down", "close", code=1000, reason="")
+            s.end(5.1)
         s.live(10.0)
         assert verdict("REPLAY-02", s.record(20)).outcome is INCONCLUSIVE
 
@@ -914,6 +918,18 @@ class TestAfresh:
         s.cut(8.0)
         s.live(9.0, presented={"session": "s1", "epoch": epoch}, recovered=False, session="s1", epoch="e2")
         assert verdict("REPLAY-08", s.record(20)).outcome is outcome
+
+    def test_a_welcome_that_comes_after_the_clients_own_close_is_not_read(self) -> None:
+        s = Chat()
+        s.live(0.0, session="s1", epoch="e1")
+        s.cut(3.0)
+        s.opened(5.0, ready=False)
+        s.frame(5.0, "up", "credentials", session="s1", epoch="e1")
+        s.frame(5.5, "up", "close", code=1000, reason="")
+        s.frame(6.0, "down", "welcome", recovered=False, session="s1", epoch="e2").event(6.0, "ready")
+        s.end(7.0, by="peer")
+        s.live(9.0, presented={"session": "s1", "epoch": "e1"}, recovered=False, session="s1", epoch="e3")
+        assert verdict("REPLAY-08", s.record(20)).outcome is INCONCLUSIVE
 
 
 class TestRejected:
