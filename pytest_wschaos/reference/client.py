@@ -297,7 +297,7 @@ class ReferenceClient:
             if isinstance(request, Receipt):
                 request.settle(error)
             else:
-                self._subscriptions.confirmed("subscribe", request.topic)  # to be restored when there is a link again
+                self._subscriptions.owe(request.topic)  # to be restored when there is a link again
         return undelivered
 
     def _finish(self, task: asyncio.Task[None] | None) -> None:
@@ -385,8 +385,8 @@ class ReferenceClient:
         self._inbox.on_welcome(welcome)
         rejected = {entry["id"]: str(entry.get("error", "refused")) for entry in welcome.get("rejected", [])}
         settled = self._outbox.on_welcome(welcome["last_id"], welcome["recovered"], rejected)
-        if not welcome["recovered"]:
-            self._outbox.restore(self._subscriptions.restore(self._outbox.pending_topics()))
+        missing = self._subscriptions.owed if welcome["recovered"] else self._subscriptions.restore
+        self._outbox.restore(missing(self._outbox.pending_topics()))
         self._events.tell("ready", recovered=welcome["recovered"])
         for request, error in settled:
             self.settled(request, error)

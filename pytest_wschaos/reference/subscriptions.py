@@ -10,20 +10,32 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._topics: dict[str, None] = {}
+        self._owed: dict[str, None] = {}  # asked for again, and given up before the server had confirmed it
 
     def confirmed(self, kind: str, topic: str) -> None:
         """The server accepted a ``subscribe`` or an ``unsubscribe``."""
+        self._owed.pop(topic, None)
         if kind == "subscribe":
             self._topics[topic] = None
         else:
             self._topics.pop(topic, None)
 
-    def restore(self, pending: Container[str]) -> list[str]:
-        """The session is a fresh one: the topics to subscribe to again, once each.
+    def owe(self, topic: str) -> None:
+        """A topic was to be restored, and the client gave up before the server had confirmed it."""
+        self._owed[topic] = None
+
+    def owed(self, pending: Container[str]) -> list[str]:
+        """The session was recovered: the topics that it may lack, to subscribe to again, once each.
 
         Those in ``pending`` are left out: their own requests are still on the way. What is returned counts as
-        confirmed again only when the server says so.
+        confirmed only when the server says so.
         """
-        topics = [topic for topic in self._topics if topic not in pending]
-        self._topics.clear()
+        topics = [topic for topic in self._owed if topic not in pending]
+        self._owed.clear()
         return topics
+
+    def restore(self, pending: Container[str]) -> list[str]:
+        """The session is a fresh one: the topics to subscribe to again, all of them, as in :meth:`owed`."""
+        self._owed = {**self._topics, **self._owed}
+        self._topics.clear()
+        return self.owed(pending)

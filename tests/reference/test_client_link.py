@@ -451,8 +451,9 @@ async def test_subscriptions_are_restored_once_in_a_fresh_session_before_what_is
     assert seen == [("subscribe", "a"), ("subscribe", "b"), ("send", "c")]
 
 
+@pytest.mark.parametrize("recovered", [False, True])
 @pytest.mark.asyncio
-async def test_subscriptions_survive_giving_up_amid_their_restoration() -> None:
+async def test_subscriptions_survive_giving_up_amid_their_restoration(recovered: bool) -> None:
     seen: list[str] = []
     restored = asyncio.Event()
 
@@ -467,7 +468,7 @@ async def test_subscriptions_survive_giving_up_amid_their_restoration() -> None:
         await peer.ws.close(1008)
 
     async def back(peer: Peer) -> None:
-        await peer.welcome(session="s3", recovered=False)
+        await peer.welcome(session="s2" if recovered else "s3", recovered=recovered)
         frame = await peer.read()
         seen.append(frame["topic"])
         restored.set()
@@ -480,7 +481,8 @@ async def test_subscriptions_survive_giving_up_amid_their_restoration() -> None:
         assert (await ledger.wait("gave_up"))["undelivered"] == ["lost"]
         client.reconnect()
         await ledger.wait("ready")
-        await restored.wait()
+        async with asyncio.timeout(10):
+            await restored.wait()
     assert seen == ["a"]
 
 
