@@ -42,7 +42,6 @@ PROVOKED = (
     "REPLAY-02",
     "REPLAY-03",
     "REPLAY-06",
-    "REPLAY-07",
     "REPLAY-08",
     "AUTH-03",
 )
