@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import inspect
 import os
 import random
 import threading
@@ -91,8 +92,8 @@ class CountedTask(asyncio.Task[Any]):
         return self._number
 
 
-_counted: weakref.WeakKeyDictionary[type, weakref.ref[type] | None] = weakref.WeakKeyDictionary()
-"""The class that instances of a class are given; None: they are left as they are. Neither is kept alive by it."""
+_COUNTED = "_wschaos_counted"
+"""The attribute of a class under which its subclass is kept, for as long as there is the class; None: it has none."""
 
 
 def counted(protocol: Any, number: int) -> Any:
@@ -105,23 +106,17 @@ def counted(protocol: Any, number: int) -> Any:
     own: Any = kind.__hash__
     if own is not object.__hash__ or not hasattr(protocol, "__dict__"):
         return protocol
-    if (known := _counted.get(kind, _unknown)) is None:
-        return protocol
-    if (subclass := known()) is None:
-        subclass = _subclass(kind) if not _in_use(protocol) else None
-        _counted[kind] = None if subclass is None else weakref.ref(subclass)
-        if subclass is None:
-            return protocol
     try:
+        if _COUNTED not in vars(kind):
+            setattr(kind, _COUNTED, None)  # first: a class that refuses this refuses all else
+            setattr(kind, _COUNTED, None if _enrols(protocol) else _subclass(kind))
+        if (subclass := vars(kind)[_COUNTED]) is None:
+            return protocol
         protocol.__class__ = subclass
     except TypeError:  # the class of an extension
         return protocol
     protocol.__dict__["_wschaos_number"] = number
     return protocol
-
-
-def _unknown() -> None:
-    """In the place of a reference: there is no subclass yet."""
 
 
 def _subclass(kind: type) -> type | None:
@@ -133,6 +128,22 @@ def _subclass(kind: type) -> type | None:
     except Exception:  # its metaclass, or its __init_subclass__, asks for more
         return None
     return made
+
+
+_enrolling: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+
+
+def _enrols(protocol: Any) -> bool:
+    """Whether a class's ``__init__`` puts the instance where its hash counts; looked for once for each such function.
+
+    Classes are often made anew for each server, and the search takes milliseconds.
+    """
+    begin = type(protocol).__init__
+    if not inspect.isfunction(begin):  # there is none of its own
+        return False
+    if begin not in _enrolling:
+        _enrolling[begin] = _in_use(protocol)
+    return _enrolling[begin]
 
 
 def _in_use(protocol: Any) -> bool:
