@@ -7,7 +7,9 @@ Every message is a JSON object. Up: ``{"op": "login", "key": ...}``, then ``{"op
 import asyncio
 import json
 import random
+from collections.abc import Coroutine
 from itertools import count
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection
@@ -29,6 +31,17 @@ async def chat_server(websocket: ServerConnection) -> None:
             await websocket.send(json.dumps({"op": "got", "n": frame["n"]}))
         elif frame["op"] == "ping":
             await websocket.send(json.dumps({"op": "pong", "t": frame["t"]}))
+
+
+async def together(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run all until one fails. (The first releases of Python 3.11 let a TaskGroup's end cancel what comes after it.)"""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 class ChatClient:
@@ -55,12 +68,9 @@ class ChatClient:
                     await websocket.send(json.dumps({"op": "login", "key": KEY}))
                     await websocket.recv()  # hello
                     failures = 0
-                    async with asyncio.TaskGroup() as tasks:
-                        pongs: asyncio.Queue[int] = asyncio.Queue()
-                        tasks.create_task(self._listen(websocket, pongs))
-                        tasks.create_task(self._ping(websocket, pongs))
-                        tasks.create_task(self._talk(websocket))
-            except* (OSError, TimeoutError, WebSocketException):
+                    pongs: asyncio.Queue[int] = asyncio.Queue()
+                    await together(self._listen(websocket, pongs), self._ping(websocket, pongs), self._talk(websocket))
+            except (OSError, TimeoutError, WebSocketException):
                 failures += 1
             await asyncio.sleep(min(8.0, 0.5 * 2 ** (failures - 1)) * random.uniform(0.5, 1.5))
 
