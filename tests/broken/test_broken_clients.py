@@ -20,30 +20,21 @@ ALONE = "PYTEST_XDIST_WORKER" in os.environ
 SIDE_BY_SIDE = 1 if ALONE else min(4, os.cpu_count() or 1)
 
 
-LATE = 0.1
-"""Seconds of the harness's own lag that may hide a bug: every check forgives what the harness may have caused."""
 AGAIN = 3
-"""How often a scenario in which it may have done so is played again."""
+"""How often a scenario in which a bug went unseen is played again: every check forgives what the harness may cause."""
 
 
 def play_client(name: str) -> list[Result]:
-    """Play one of them through all scenarios; on a busy machine those again in which a bug may have gone unseen."""
+    """Play one of them through all scenarios; on a busy machine those again in which a bug has gone unseen."""
     client = next(client for client in BROKEN if client.name == name)
     results = play_all(client.kind)
     for _ in range(AGAIN):
         hidden = set(client.fails) - failed(results) | set(client.bends) - bent(results)
-        again = {r.scenario.name for r in results if r.late > LATE and hidden.intersection(r.scenario.provokes)}
-        again |= {r.scenario.name for r in results if hidden.intersection(undecided(r))}
+        again = {r.scenario.name for r in results if hidden.intersection(r.scenario.provokes)}
         if not again:
             break
         results += play_all(client.kind, names=again)
     return results
-
-
-def undecided(result: Result) -> set[str]:
-    """The rules that a scenario provokes, and on which it could say nothing."""
-    undecided = {verdict.rule for verdict in result.verdicts if verdict.outcome is Outcome.INCONCLUSIVE}
-    return undecided.intersection(result.scenario.provokes)
 
 
 def failed(results: list[Result]) -> set[str]:
