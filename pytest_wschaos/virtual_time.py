@@ -117,9 +117,10 @@ def set_up(item: pytest.Item) -> None:
             f"clock={clock!r}: anyio makes its own loops: mark the test asyncio, or leave out the mark; without our "
             "fixtures, anyio_backend may be ('asyncio', {'loop_factory': pytest_wschaos.simulation.run.make_loop})"
         )
-    if not _by_pytest_asyncio(item) and item.config.pluginmanager.has_plugin("asyncio") and _async_fixtures(item):
+    beside = not _by_pytest_asyncio(item) and item.config.pluginmanager.has_plugin("asyncio")
+    if beside and (others := _async_fixtures(item)):
         wrong(
-            f"clock={clock!r}: its fixture {_async_fixtures(item)[0]!r} is asynchronous, and pytest-asyncio would run "
+            f"clock={clock!r}: its fixture {others[0]!r} is asynchronous, and pytest-asyncio would run "
             "it on another loop: mark the test @pytest.mark.asyncio"
         )
 

@@ -32,6 +32,17 @@ CLIENT = """
 """
 
 
+LOOP_OF_OTHERS = """
+    import asyncio
+
+    class Mine(asyncio.SelectorEventLoop):
+        pass
+
+    def pytest_asyncio_loop_factories(config, item):
+        return {"mine": Mine}
+"""
+
+
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makefile(".ini", pytest=BASE)
@@ -140,17 +151,7 @@ def test_fixtures_of_pytest_asyncio_share_the_loop(project: pytest.Pytester) -> 
 
 
 def test_loop_factories_of_others_are_left_alone(project: pytest.Pytester) -> None:
-    project.makeconftest(
-        """
-        import asyncio
-
-        class Mine(asyncio.SelectorEventLoop):
-            pass
-
-        def pytest_asyncio_loop_factories(config, item):
-            return {"mine": Mine}
-        """
-    )
+    project.makeconftest(LOOP_OF_OTHERS)
     project.makepyfile(
         """
         import asyncio
@@ -465,17 +466,7 @@ def test_a_loop_is_shared_by_tests_of_one_clock_and_seed_only(project: pytest.Py
 
 
 def test_on_the_real_clock_of_several_the_loop_is_that_of_others(project: pytest.Pytester) -> None:
-    project.makeconftest(
-        """
-        import asyncio
-
-        class Mine(asyncio.SelectorEventLoop):
-            pass
-
-        def pytest_asyncio_loop_factories(config, item):
-            return {"mine": Mine}
-        """
-    )
+    project.makeconftest(LOOP_OF_OTHERS)
     project.makepyfile(
         """
         import asyncio
