@@ -245,14 +245,11 @@ class Close:
 
     def __post_init__(self) -> None:
         _require(0 < self.timeout < math.inf, "close.timeout", self.timeout, "above 0 s")
+        known = get_args(Reaction)
+        one_of_them = f"one of {', '.join(known)}"
         for code, reaction in self.reactions.items():
             _require(1000 <= code <= 4999, "close.reactions", code, "keyed by a close code, 1000 to 4999")
-            _require(
-                reaction in get_args(Reaction),
-                f"close.reactions.{code}",
-                reaction,
-                f"one of {', '.join(get_args(Reaction))}",
-            )
+            _require(reaction in known, f"close.reactions.{code}", reaction, one_of_them)
 
     def reaction(self, code: int) -> Reaction:
         """What the client does after ``code``: by the table, else by range (4500-4999 stop, all others retry)."""

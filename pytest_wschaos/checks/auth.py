@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
 from ..profile import Profile
@@ -424,8 +423,11 @@ def tokens_stay_secret(story: Story, profile: Profile) -> Finding:
     secrets = {e["fingerprint"] for e in story.record.events if e.get("fingerprint") is not None}
     telling = [e for e in story.record.events if "reason" in e.detail or "error" in e.detail]
     texts = [(e, text) for e in telling for text in (e.get("reason"), e.get("error")) if isinstance(text, str) and text]
+    leaking = {
+        text for text in {text for _, text in texts} if any(fingerprint(word) in secrets for word in _words(text))
+    }
     for event, text in texts:
-        if any(fingerprint(word) in secrets for word in _words(text)):
+        if text in leaking:
             who = "the client" if event.place == "app" or event.way == "up" else "the server"
             return failed(f"{who} wrote a token into the text of {event.kind}", at=event.at)
     if not secrets:
@@ -438,14 +440,13 @@ def tokens_stay_secret(story: Story, profile: Profile) -> Finding:
     return passed(f"{told} error texts of the client's, {len(texts) - told} others, none with a token")
 
 
-def _words(text: str) -> Iterator[str]:
+def _words(text: str) -> set[str]:
     """The parts of a text that may be a token, by what can surround one, and URL-decoded."""
+    words = set()
     for pattern in (r"[\s'\"<>(),;&?#]+", r"[\s'\"<>(),;&?#=:/@\[\]{}]+"):
         for word in re.split(pattern, text):
-            for part in (word, word.partition("=")[2], word.rstrip("."), word.strip(PUNCTUATION)):
-                if part:
-                    yield part
-                    yield unquote_plus(part)
+            words.update((word, word.partition("=")[2], word.rstrip("."), word.strip(PUNCTUATION)))
+    return (words | {unquote_plus(word) for word in words}) - {""}
 
 
 @check(

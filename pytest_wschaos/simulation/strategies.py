@@ -30,22 +30,14 @@ RETRIED = (1001, 1012, 1011, 1013, 4408, 4429, 4410)
 STATUSES = (503, 429, 500)
 
 
-def seconds(least: float = 0.0, most: float = LONGEST) -> st.SearchStrategy[float]:
-    """Whole milliseconds from ``least`` to ``most`` seconds."""
-    return st.integers(round(least * 1000), round(most * 1000)).map(_seconds)
-
-
-def _seconds(milliseconds: int) -> float:
-    return milliseconds / 1000
-
-
 def gaps(most: float = LONGEST_GAP) -> st.SearchStrategy[float]:
     """Seconds between two steps: every other one within the time of a round trip, the rest up to ``most``."""
-    return st.integers(0, 2 * _HALF).map(lambda drawn: _gap(drawn, most))
+    return _GAPS.map(lambda drawn: _gap(drawn, most))
 
 
 _HALF = 10_000
 _SHORT = 0.1
+_GAPS = st.integers(0, 2 * _HALF)
 
 
 def _gap(drawn: int, most: float) -> float:
@@ -64,24 +56,33 @@ def _direction() -> st.SearchStrategy[str]:
     return st.sampled_from(("both", "up", "down"))
 
 
-def arguments(kind: str, longest: float = LONGEST) -> st.SearchStrategy[dict[str, Any]]:
-    """The arguments of a step of a kind; what lasts does so for at most ``longest`` seconds.
+_DURATIONS = frozenset({"lasts", "seconds"})
+"""The arguments that are drawn in whole milliseconds, and written in seconds."""
+
+
+def _milliseconds(least: float, most: float) -> st.SearchStrategy[int]:
+    return st.integers(round(least * 1000), round(most * 1000))
+
+
+def _arguments(kind: str, longest: float) -> dict[str, st.SearchStrategy[Any]]:
+    """What the arguments of a step of a kind are drawn from, durations in milliseconds.
 
     Raises:
         ValueError: there is no such kind.
     """
     if kind not in KINDS:
         raise ValueError(f"no kind of step {kind!r}: there are {', '.join(sorted(KINDS))}")
-    lasts = {"lasts": seconds(0.0, longest)}
+    lasts = {"lasts": _milliseconds(0.0, longest)}
     drawn: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
         "send": {"topic": _topic()},
         "publish": {"topic": _topic()},
         "subscribe": {"topic": _topic()},
         "unsubscribe": {"topic": _topic()},
         "pause": lasts,
-        "latency": {"seconds": seconds(0.0, 2.0), "direction": _direction(), **lasts},
+        "latency": {"seconds": _milliseconds(0.0, 2.0), "direction": _direction(), **lasts},
         "bandwidth": {"bytes_per_second": st.integers(200, 100_000), "direction": _direction(), **lasts},
-        "idle_timeout": {"seconds": seconds(40.0, 120.0), **lasts},  # nearer to the heartbeat's interval none should be
+        # Nearer to the heartbeat's interval none should be.
+        "idle_timeout": {"seconds": _milliseconds(40.0, 120.0), **lasts},
         "close": {"code": st.sampled_from(RETRIED)},
         "silent_drop": {"direction": _direction(), "resume": st.booleans(), **lasts},
         "mute_pongs": lasts,
@@ -92,7 +93,27 @@ def arguments(kind: str, longest: float = LONGEST) -> st.SearchStrategy[dict[str
         "rotate_token": {"revoke": st.booleans()},
         "restart": {"forget": st.booleans(), **lasts},
     }
-    return st.fixed_dictionaries(dict(drawn.get(kind, {})))
+    return dict(drawn.get(kind, {}))
+
+
+def arguments(kind: str, longest: float = LONGEST) -> st.SearchStrategy[dict[str, Any]]:
+    """The arguments of a step of a kind; what lasts does so for at most ``longest`` seconds.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    return _each(_arguments(kind, longest))
+
+
+def _values(draw: st.DrawFn, strategies: Mapping[str, st.SearchStrategy[Any]]) -> dict[str, Any]:
+    """A value of each; drawn one by one, which takes half the time of a strategy for a dictionary."""
+    values = {name: draw(strategy) for name, strategy in strategies.items()}
+    return {name: value / 1000 if name in _DURATIONS else value for name, value in values.items()}
+
+
+@st.composite
+def _each(draw: st.DrawFn, strategies: Mapping[str, st.SearchStrategy[Any]]) -> dict[str, Any]:
+    return _values(draw, strategies)
 
 
 MESSAGES = ("send", "subscribe", "publish", "unsubscribe", "pause")
@@ -117,7 +138,19 @@ def steps(
     kinds: Collection[str], *, longest_gap: float = LONGEST_GAP, longest: float = LONGEST
 ) -> st.SearchStrategy[Step]:
     """One step of one of some kinds; the first kinds are what it shrinks to."""
-    return st.one_of([st.tuples(gaps(longest_gap), st.just(kind), arguments(kind, longest)) for kind in kinds])
+    return _step(st.sampled_from(list(kinds)), {kind: _arguments(kind, longest) for kind in kinds}, longest_gap)
+
+
+@st.composite
+def _step(
+    draw: st.DrawFn,
+    kinds: st.SearchStrategy[str],
+    strategies: Mapping[str, Mapping[str, st.SearchStrategy[Any]]],
+    longest_gap: float,
+) -> Step:
+    gap = _gap(draw(_GAPS), longest_gap)
+    kind = draw(kinds)
+    return gap, kind, _values(draw, strategies[kind])
 
 
 def schedules(
