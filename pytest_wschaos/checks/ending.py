@@ -129,9 +129,10 @@ def came_back(story: Story, client: Client, connection: Connection, longest: flo
     restart = asked(client, "reconnect", connection, due)
     if restart is not None and (at is None or restart <= at):
         return inconclusive(f"{what}, and the application itself asked to reconnect")
-    match by(story.record, due, at, since=signs[0]):
+    begun = _began(client, signs[0], at)
+    match by(story.record, due, begun, since=signs[0]):
         case Timing.KEPT:
-            took = (at or 0.0) - signs[0]
+            took = (begun or 0.0) - signs[0]
             return passed(f"{what}; the next attempt came {took:.3f} s later", reconnect_s=took)
         case Timing.BROKEN if _unseen(story, signs[0], due):
             return inconclusive(f"{what}; later attempts were refused, and are not seen")
@@ -145,6 +146,13 @@ def came_back(story: Story, client: Client, connection: Connection, longest: flo
         case _:
             came = "no attempt followed" if at is None else f"the next attempt came only {at - signs[-1]:.3f} s later"
             return failed(f"{what}; {came}, expected within {longest:.3f} s", at=signs[-1])
+
+
+def _began(client: Client, since: float, attempt: float | None) -> float | None:
+    """When a client began with an attempt: where it tells so, with the fetch of its token, which may take a while."""
+    if attempt is None:
+        return None
+    return next((e.at for e in client.told("connecting") if since <= e.at <= attempt), attempt)
 
 
 def _held_besides(client: Client, connection: Connection, at: float) -> Connection | None:

@@ -118,6 +118,11 @@ class TestAbnormalEnd:
         s.end(15.0, conn=second)
         assert verdict("RECONNECT-02", s.record(100)).outcome is FAIL
 
+    def test_the_attempt_begins_with_the_fetch_of_the_token(self) -> None:
+        assert verdict("RECONNECT-02", self.cut(70.0).record(100)).outcome is FAIL
+        assert verdict("RECONNECT-02", self.cut(70.0).app(60.0, "connecting").record(100)).outcome is PASS
+        assert verdict("RECONNECT-02", self.cut(70.0).app(69.0, "connecting").record(100)).outcome is FAIL
+
     def test_nothing_is_due_when_the_retries_are_used_up(self) -> None:
         none_left = Profile().with_(reconnect={"max_retries": 0})
         assert verdict("RECONNECT-02", self.cut(None).record(100), none_left).outcome is INCONCLUSIVE
