@@ -19,6 +19,10 @@ SO_TIMESTAMPNS = 35
 EXACT = 0.001
 """Seconds within which two clocks must have been read."""
 TRIES = 5
+AT_ONCE = 256
+"""Packets that are looked at in one turn of the loop: other processes may connect faster than they can be read."""
+ALL = 4096
+"""More packets than the kernel keeps for us."""
 
 # Classic BPF over the IP header: (code, jump if true, jump if false, value).
 _ONLY_SYN = [
@@ -76,7 +80,7 @@ class Packets:
         """From now on tell of each attempt on ``port``."""
         if self._sock is None:
             self._sock = _open()
-            self._loop.add_reader(self._sock.fileno(), self._read)
+            self._loop.add_reader(self._sock.fileno(), self._read, AT_ONCE)
         self._read()  # what came while this port still listened
         self._expected[port] = expected
 
@@ -98,8 +102,10 @@ class Packets:
             self._sock.close()
             self._sock = None
 
-    def _read(self) -> None:
-        while self._sock is not None:
+    def _read(self, most: int = ALL) -> None:
+        for _ in range(most):
+            if self._sock is None:
+                return
             try:
                 packet, ancillary, _, _ = self._sock.recvmsg(256, 64)
             except BlockingIOError:

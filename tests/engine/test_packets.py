@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from pytest_wschaos.engine.packets import Packets
+from pytest_wschaos.engine.packets import AT_ONCE, Packets
 
 pytestmark = [
     pytest.mark.skipif(not Packets.supported(), reason="needs CAP_NET_RAW"),
@@ -84,3 +84,22 @@ async def test_what_the_buffer_could_not_hold_is_owned_up_to(monkeypatch: pytest
     packets._read()
     assert told.blinded == 1
     packets.forgive(target[1])
+
+
+@pytest.mark.asyncio
+async def test_many_attempts_at_once_leave_the_loop_its_turns() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = listener.getsockname()
+    told = Told()
+    packets = Packets(asyncio.get_running_loop())
+    packets.expect(target[1], told)
+    for _ in range(2 * AT_ONCE):
+        with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+            client.connect(target)
+    seen = []
+    while len(told.attempts) < 2 * AT_ONCE:
+        await asyncio.sleep(0)
+        seen.append(len(told.attempts))
+    assert AT_ONCE in seen
+    packets.forgive(target[1])
+    assert told.blinded == 0
