@@ -96,10 +96,8 @@ async def test_many_attempts_at_once_leave_the_loop_its_turns() -> None:
     for _ in range(2 * AT_ONCE):
         with socket.socket() as client, pytest.raises(ConnectionRefusedError):
             client.connect(target)
-    seen = []
-    while len(told.attempts) < 2 * AT_ONCE:
+    while (before := len(told.attempts)) < 2 * AT_ONCE:
         await asyncio.sleep(0)
-        seen.append(len(told.attempts))
-    assert AT_ONCE in seen
+        assert len(told.attempts) - before <= AT_ONCE
     packets.forgive(target[1])
     assert told.blinded == 0
