@@ -18,7 +18,6 @@ from .observer import SILENT, Observer
 from .refusals import Refusals, Reservation
 from .stage import Attributes, Stage
 from .toxics import TOXICS
-from .toxics.reset_peer import ResetPeer
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: a herd must not lose SYNs, whose repetition takes the kernel a second."""
@@ -341,7 +340,8 @@ class Proxy:
         toxic.toxicity = toxic.toxicity if toxicity is None else toxicity
         toxic.attributes.update({key: value for key, value in (attributes or {}).items() if key in toxic.attributes})
         for connection, stage in list(self._carrying(name)):
-            self._pipe(toxic, connection).change(lambda chain, now, stage=stage: stage.on_update(now))  # type: ignore[misc]
+            stage.toxicity = toxic.toxicity
+            self._pipe(toxic, connection).change(lambda chain, now, stage=stage: stage.rerun(now, stage.on_update))  # type: ignore[misc]
         return toxic
 
     def remove_toxic(self, name: str) -> None:
@@ -354,7 +354,7 @@ class Proxy:
         self.toxics.remove(toxic)
         for connection, stage in list(self._carrying(name)):
             del self.connections[connection][name]
-            if not stage.sticky:
+            if not (stage.active and stage.sticky):
                 self._pipe(toxic, connection).change(lambda chain, now, stage=stage: chain.remove(stage, now))  # type: ignore[misc]
 
     def _carrying(self, name: str) -> Iterator[tuple[Connection, Stage]]:
@@ -368,11 +368,10 @@ class Proxy:
 
     def _install(self, toxic: Toxic, connection: Connection, stages: dict[str, Stage], *, opened_with: bool) -> None:
         rng = random.Random(f"{self._seed}/{self.name}/{connection.number}/{toxic.name}")
-        if rng.random() >= toxic.toxicity:
-            return
         stage = TOXICS[toxic.type](toxic.attributes, rng)
-        if isinstance(stage, ResetPeer):
-            stage.opened_with = opened_with
+        stage.toxicity = toxic.toxicity
+        if opened_with and stage.resets:
+            connection.ending = "reset"
         stages[toxic.name] = stage
 
         def add(chain: Chain, now: float) -> None:
