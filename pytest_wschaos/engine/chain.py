@@ -47,10 +47,7 @@ class Chain:
 
     def add(self, stage: Stage, now: float) -> None:
         """Put a stage at the end, or before all others where it belongs there."""
-        if stage.first:
-            place = sum(other.first for other in self.stages)
-        else:
-            place = len(self.stages)
+        place = sum(other.first for other in self.stages) if stage.first else len(self.stages)
         self._interrupt(place - 1, stage, now)
         self.stages.insert(place, stage)
         stage.start(now)

@@ -1,9 +1,10 @@
-"""How a listener is closed without losing the client that is just being accepted."""
+"""How a listener is filled and closed without losing the client that is just being accepted."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 
 
@@ -21,3 +22,10 @@ def close(server: asyncio.Server) -> None:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
     loop.call_soon(server.close)
+
+
+def deepen(server: asyncio.Server, backlog: int) -> None:
+    """Let more clients wait than are accepted in one turn of the loop; asyncio has one figure for both."""
+    for sock in server.sockets:
+        with contextlib.suppress(OSError, NotImplementedError), socket.socket(fileno=os.dup(sock.fileno())) as same:
+            same.listen(backlog)
