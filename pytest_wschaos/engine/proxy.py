@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import os
@@ -198,7 +199,8 @@ class Proxy:
         except OSError as error:
             self._watch(True)
             self._close()
-            reason = os.strerror(error.errno).lower() if error.errno else str(error)
+            # asyncio has no number for an address that is not of this machine.
+            reason = os.strerror(error.errno or errno.EADDRNOTAVAIL).lower()
             raise CannotListen(f"listen tcp {join_address(host, port)}: bind: {reason}") from error
         self.listen = join_address(*self._server.sockets[0].getsockname()[:2])
         self._forgive()
