@@ -14,7 +14,7 @@ from . import listener
 
 HEAD_LIMIT = 64 * 1024
 """Bytes that the request line and headers may have, and each line of a chunked body."""
-BODY_LIMIT = 1024 * 1024
+BODY_LIMIT = 8 * 1024 * 1024
 """Bytes that a body may have."""
 IDLE_TIMEOUT = 60.0
 """Seconds that a connection is kept open for the next request."""

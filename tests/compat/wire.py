@@ -18,6 +18,9 @@ from .servers import PATIENCE, Server
 QUIET = 0.3
 """Seconds for which nothing must come where nothing may come."""
 
+SETTLING = 0.05
+"""Seconds after which Toxiproxy has made a connection's links: it does so after it has connected, and nothing shows it."""
+
 
 @dataclass
 class Answer:
@@ -167,7 +170,10 @@ class Proxied:
 
     def pair(self) -> tuple[Peer, Peer]:
         """A client, and the server's end of its connection."""
-        return self.client(), self.upstream.accept()
+        client, server = self.client(), self.upstream.accept()
+        if self.http.server.real:
+            time.sleep(SETTLING)
+        return client, server
 
     def toxic(self, type: str, stream: str = "downstream", name: str = "t", toxicity: float = 1, **attributes: int) -> None:
         body = {"name": name, "type": type, "stream": stream, "toxicity": toxicity, "attributes": attributes}
