@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -34,12 +35,11 @@ def http(running: Server) -> Iterator[Http]:
     http = Http(running)
     yield http
     for name in http.get("/proxies"):
-        if "/" not in name:
-            http.ask("DELETE", f"/proxies/{name}")
+        http.ask("DELETE", f"/proxies/{quote(name)}")
 
 
 @pytest.fixture
-def doomed(request: pytest.FixtureRequest, running: Server) -> Iterator[Http]:
+def doomed(running: Server) -> Iterator[Http]:
     """The API of a server of the same kind that the test may break."""
     server = start("toxiproxy" if running.real else "embedded")
     yield Http(server)

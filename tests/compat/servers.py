@@ -20,9 +20,9 @@ VERSION = "2.12.0"
 BINARY = "WSCHAOS_TOXIPROXY_BINARY"
 REQUIRE = "WSCHAOS_REQUIRE_REAL"
 HOW = (
-    f"no real Toxiproxy: put toxiproxy-server {VERSION} on PATH or its path in {BINARY}; to build it: GOBIN=$PWD go install "
-    f"-ldflags '-X github.com/Shopify/toxiproxy/v2.Version={VERSION}' github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION} "
-    "&& mv server toxiproxy-server"
+    f"no real Toxiproxy: put toxiproxy-server {VERSION} on PATH or its path in {BINARY}; to build it: "
+    f"GOBIN=$PWD go install -ldflags '-X github.com/Shopify/toxiproxy/v2.Version={VERSION}' "
+    f"github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION} && mv server toxiproxy-server"
 )
 PATIENCE = 10.0
 """Seconds after which a test gives up waiting; no passing test comes near it."""

@@ -162,7 +162,11 @@ def test_toxics_come_with_their_proxy_and_are_dropped_in_toxiproxy(http: Http, u
             "LatencyToxic.attributes.latency of type int64 at toxic 1",
         ),
         ([5], "bad request body: json: cannot unmarshal number into Go value of type toxics.ToxicWrapper at toxic 1"),
-        (7, "bad request body: json: cannot unmarshal number into Go struct field Proxy.toxics of type []toxics.ToxicWrapper"),
+        (
+            7,
+            "bad request body: json: cannot unmarshal number into Go struct field Proxy.toxics "
+            "of type []toxics.ToxicWrapper",
+        ),
         ([LATENCY, LATENCY], "toxic already exists at toxic 2"),
     ],
 )

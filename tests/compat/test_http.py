@@ -96,7 +96,8 @@ def test_answers_have_numbers_of_their_own_and_a_date(http: Http) -> None:
 
 def test_a_connection_serves_pipelined_requests(http: Http) -> None:
     answers = http.raw(
-        b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n" * 2
+        + b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     )
     assert answers.count(b"HTTP/1.1 200 OK\r\n") == answers.count(b'{"version": "2.12.0"}\n') == 3
 
@@ -110,13 +111,17 @@ def test_chunked_bodies_are_read(http: Http) -> None:
     chunks = b"".join(
         b"%x;ext=1\r\n%s\r\n" % (len(BODY[at : at + 7]), BODY[at : at + 7]) for at in range(0, len(BODY), 7)
     )
-    head = b"POST /proxies HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-A\r\nConnection: close\r\n\r\n"
+    head = (
+        b"POST /proxies HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-A\r\nConnection: close\r\n\r\n"
+    )
     assert http.raw(head + chunks + b"0\r\nX-A: x\r\n\r\n").startswith(b"HTTP/1.1 201 ")
     assert list(http.get("/proxies")) == ["p"]
 
 
 def test_a_client_that_asks_first_is_told_to_go_on(http: Http) -> None:
-    head = b"POST /proxies HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    head = (
+        b"POST /proxies HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    )
     answer = http.raw(head % len(BODY) + BODY)
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\n")
 

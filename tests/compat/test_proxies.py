@@ -55,10 +55,7 @@ def test_proxies_are_listed_by_name(http: Http) -> None:
     names = ["zeta", "alpha", "Mid", "é", "a-b", "ab"]
     for name in names:
         http.post("/proxies", {**PROXY, "name": name})
-    listed = list(http.get("/proxies"))
-    for name in ("é",):
-        http.ask("DELETE", "/proxies/%C3%A9")
-    assert listed == sorted(names)
+    assert list(http.get("/proxies")) == sorted(names)
 
 
 def test_many_proxies_are_shown_whole(http: Http) -> None:
@@ -223,12 +220,9 @@ def test_names_come_back_as_they_were_sent(http: Http) -> None:
     answer = http.ask("POST", "/proxies", {**PROXY, "name": name})
     assert answer.json["name"] == name
     assert rb'"a \u003cb\u003e\u0026\" \u2028 ' + "é".encode() in answer.body
-    path = "/proxies/a%20%3Cb%3E%26%22%20%E2%80%A8%20%C3%A9"
-    assert http.get(path)["name"] == name
-    assert http.ask("DELETE", path).status == 204
+    assert http.get("/proxies/a%20%3Cb%3E%26%22%20%E2%80%A8%20%C3%A9")["name"] == name
     half = http.ask("POST", "/proxies", b'{"name":"\\ud800","upstream":"u:1","listen":"127.0.0.1:0"}')
     assert half.json["name"] == "\ufffd"
-    assert http.ask("DELETE", "/proxies/%EF%BF%BD").status == 204
 
 
 def test_a_name_with_a_slash_can_be_made_and_not_be_reached(doomed: Http) -> None:

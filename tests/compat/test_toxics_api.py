@@ -123,7 +123,10 @@ def test_attributes_must_be_an_object_before_anything_else_is_looked_at(api: Htt
 def test_a_toxic_must_be_an_object(api: Http, body: bytes) -> None:
     kind = {b"[": "array", b'"': "string", b"5": "number", b"t": "bool"}[body[:1]]
     answer = api.ask("POST", "/proxies/p/toxics", body)
-    assert answer.error == (400, f"bad request body: json: cannot unmarshal {kind} into Go value of type toxics.ToxicWrapper")
+    assert answer.error == (
+        400,
+        f"bad request body: json: cannot unmarshal {kind} into Go value of type toxics.ToxicWrapper",
+    )
     api.post("/proxies/p/toxics", {"type": "noop", "name": "n"})
     status, text = api.ask("POST", "/proxies/p/toxics/n", body).error
     assert (status, text.partition(" into ")[0]) == (400, f"bad request body: json: cannot unmarshal {kind}")

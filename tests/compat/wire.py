@@ -19,7 +19,7 @@ QUIET = 0.3
 """Seconds for which nothing must come where nothing may come."""
 
 SETTLING = 0.05
-"""Seconds after which Toxiproxy has made a connection's links: it does so after it has connected, and nothing shows it."""
+"""Seconds after which Toxiproxy has made a connection's links: it connects first, and nothing shows it."""
 
 
 @dataclass
@@ -161,9 +161,9 @@ class Proxied:
     def __init__(self, http: Http, upstream: Upstream) -> None:
         self.http = http
         self.upstream = upstream
-        self.listen: str = http.post(
-            "/proxies", {"name": "p", "listen": "127.0.0.1:0", "upstream": upstream.address}
-        )["listen"]
+        self.listen: str = http.post("/proxies", {"name": "p", "listen": "127.0.0.1:0", "upstream": upstream.address})[
+            "listen"
+        ]
 
     def client(self) -> Peer:
         return self.upstream.connect(self.listen)
@@ -175,7 +175,9 @@ class Proxied:
             time.sleep(SETTLING)
         return client, server
 
-    def toxic(self, type: str, stream: str = "downstream", name: str = "t", toxicity: float = 1, **attributes: int) -> None:
+    def toxic(
+        self, type: str, stream: str = "downstream", name: str = "t", toxicity: float = 1, **attributes: int
+    ) -> None:
         body = {"name": name, "type": type, "stream": stream, "toxicity": toxicity, "attributes": attributes}
         self.http.post("/proxies/p/toxics", body)
 
