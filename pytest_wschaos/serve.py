@@ -19,6 +19,9 @@ from .signals import on_signal
 
 log = logging.getLogger(__name__)
 
+AGAIN = 10.0
+"""Seconds for which the same trouble is not told again."""
+
 
 class CannotServe(Exception):
     """What is wrong, in one line."""
@@ -66,7 +69,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     descriptors.raise_limit()
     stop = asyncio.Event()
     on_signal(stop.set)
-    asyncio.get_running_loop().set_exception_handler(_one_line)
+    asyncio.get_running_loop().set_exception_handler(OneLine())
     proxies = read_config(settings.config) if settings.config is not None else []
     engine = Engine(seed=settings.seed)
     api = Api(engine)
@@ -108,7 +111,16 @@ def describe(proxy: Proxy) -> str:
     return f"proxy {proxy.name}: {proxy.listen} -> {proxy.upstream}{state}{toxics}"
 
 
-def _one_line(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """What asyncio would tell with a traceback, such as an accept() without descriptors; it has gone on by itself."""
-    error = context.get("exception")
-    log.warning("%s%s", context["message"], f": {error!r}" if error is not None else "")
+class OneLine:
+    """Handles what asyncio would tell with a traceback, such as an accept() without descriptors: asyncio goes on."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """Log it in one line, the same message not again for a while."""
+        message = context["message"]
+        if loop.time() - self._told.get(message, -AGAIN) >= AGAIN:
+            self._told[message] = loop.time()
+            error = context.get("exception")
+            log.warning("%s%s", message, f": {error!r}" if error is not None else "")

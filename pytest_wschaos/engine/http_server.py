@@ -16,6 +16,8 @@ HEAD_LIMIT = 64 * 1024
 """Bytes that the request line and headers may have, and each line of a chunked body."""
 BODY_LIMIT = 8 * 1024 * 1024
 """Bytes that a body may have."""
+BACKLOG = 128
+"""Connections that may wait to be accepted."""
 IDLE_TIMEOUT = 60.0
 """Seconds that a connection is kept open for the next request."""
 READ_TIMEOUT = 15.0
@@ -74,7 +76,8 @@ class HttpServer:
             OSError: the address is taken, or is none.
         """
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_LIMIT)
+            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_LIMIT, backlog=listener.BURST)
+            listener.deepen(self._server, BACKLOG)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -114,6 +117,7 @@ class HttpServer:
             writer.write(encode(response, lasting=lasting, head=head))
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await writer.drain()
+            await asyncio.sleep(0)  # one that sends many requests at once must not keep others waiting
 
     async def _answer(self, request: Request) -> Response:
         try:

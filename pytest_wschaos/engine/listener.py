@@ -7,6 +7,10 @@ import contextlib
 import os
 import socket
 
+BURST = 16
+"""Connections that are accepted in one turn of the loop. Few: there must be a chance to say no before the descriptors
+run out. Then asyncio tells its exception handler for each one that it would have accepted, and pauses for a second."""
+
 
 def close(server: asyncio.Server) -> None:
     """Refuse connections from now on; the server is closed in the loop's next turn.

@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: a herd must not lose SYNs, whose repetition takes the kernel a second."""
-BURST = 64
-"""Connections that are accepted at once: there must be a chance to say no before the descriptors run out."""
-
 STREAMS = ("upstream", "downstream")
 
 WILDCARDS = ("", "0.0.0.0", "::")
@@ -212,9 +209,9 @@ class Proxy:
                 # asyncio would open a socket for each family, on ports of their own.
                 family = socket.AF_INET6
                 sock = socket.create_server(("", port), family=family, backlog=BACKLOG, dualstack_ipv6=True)
-                return await loop.create_server(self._accept, sock=sock, backlog=BURST, start_serving=False)
+                return await loop.create_server(self._accept, sock=sock, backlog=listener.BURST, start_serving=False)
             host = "0.0.0.0"
-        return await loop.create_server(self._accept, host, port, backlog=BURST, start_serving=False)
+        return await loop.create_server(self._accept, host, port, backlog=listener.BURST, start_serving=False)
 
     async def update(
         self, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
