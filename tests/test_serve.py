@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 
 from pytest_wschaos.cli import main
+from pytest_wschaos.engine import descriptors
+from pytest_wschaos.serve import OneLine, Settings, serve
 
 LATER = 20.0
 SOON = 5.0
@@ -122,6 +124,14 @@ PROXY = {"name": "web", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}
 LATENCY = {"type": "latency", "attributes": {"latency": 5}}
 
 
+@pytest.fixture(autouse=True)
+def _limits() -> Iterator[None]:
+    """The command allows its process more files, which here is this one at times."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 # --- begin and end ---
 
 
@@ -151,6 +161,55 @@ def test_the_proxies_of_the_configuration_are_there_and_told(tmp_path: Path) -> 
         assert command.line() == f"proxy web: {shown['web']['listen']} -> 127.0.0.1:1, toxics: latency_downstream, n"
         assert command.line() == "proxy off:  -> x:1, disabled"
         assert command.end() == (0, "", "")
+
+
+def test_it_takes_all_the_files_that_it_may_and_leaves_nothing(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 2:
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
+            signal.raise_signal(signal.SIGTERM)
+
+    before = len(os.listdir("/proc/self/fd"))
+    asyncio.run(serve(Settings("127.0.0.1", 0, config(tmp_path, {**PROXY, "toxics": [LATENCY]}), 1), say))
+    assert re.match(r"proxy web: 127\.0\.0\.1:\d+ -> 127\.0\.0\.1:1, toxics: latency_downstream$", lines[1])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_asyncio_would_tell_with_a_traceback_is_one_line_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(OneLine())
+    for _ in range(3):
+        loop.call_exception_handler({"message": "no more", "exception": OSError(24, "Too many open files")})
+    loop.call_exception_handler({"message": "something else"})
+    loop.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "no more: OSError(24, 'Too many open files')",
+        "something else",
+    ]
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_where_there_are_no_limits_none_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "resource", None)
+    descriptors.raise_limit()
+    assert not descriptors.scarce()
+
+
+def test_descriptors_are_scarce_when_only_the_reserve_is_left() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull, encoding="ascii") as file:
+        lowest = file.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * lowest + 8, hard))
+    assert not descriptors.scarce()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
+    assert descriptors.scarce()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    assert descriptors.scarce()
 
 
 def test_debug_tells_of_requests() -> None:
