@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
 import math
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from . import __version__
 
 MOST_HOURS = 24 * 366
 MOST_CLIENTS = 10_000
+LEVELS = ("debug", "info", "warning", "error")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = _parser().parse_args(arguments)
-        return {"rules": _rules, "soak": _soak, "reference-server": _reference_server}[options.command](options)
+        return {"rules": _rules, "soak": _soak, "reference-server": _reference_server, "serve": _serve_engine}[
+            options.command
+        ](options)
     except KeyboardInterrupt:
         return 130
 
@@ -50,7 +51,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TOKEN",
         help="a token to accept; may be repeated. Without one, WSCHAOS_TOKEN is used, or a token is made and printed",
     )
-    server.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    server.add_argument("--log-level", default="info", choices=LEVELS)
+    engine = commands.add_parser(
+        "serve",
+        help="run the embedded engine as a Toxiproxy",
+        description="Runs the embedded engine with Toxiproxy's HTTP API until SIGTERM or SIGINT.",
+    )
+    engine.add_argument("--host", default="127.0.0.1", help="address of the API (default: %(default)s)")
+    engine.add_argument("--port", type=_port, default=8474, help="its port; 0: a free one (default: %(default)s)")
+    engine.add_argument("--config", metavar="FILE", help="a JSON array of proxies that are there from the start")
+    engine.add_argument("--seed", type=_whole, help="where all randomness comes from (default: a new one each time)")
+    engine.add_argument("--log-level", default="warning", choices=LEVELS, help="debug tells of every request")
     listing = commands.add_parser("rules", help="list the rules, one sentence each")
     listing.add_argument("patterns", nargs="*", metavar="RULE", help="ids or globs (default: all)")
     soak = commands.add_parser(
@@ -138,14 +149,34 @@ def _soak(options: argparse.Namespace) -> int:
     return 130 if summary.interrupted else 0
 
 
+def _serve_engine(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from .serve import CannotServe, Settings, serve
+
+    _log_from(options.log_level)
+    seed = int.from_bytes(os.urandom(4), "big") if options.seed is None else options.seed
+    try:
+        asyncio.run(serve(Settings(options.host, options.port, options.config, seed), _say))
+    except CannotServe as error:
+        print(f"wschaos serve: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def _log_from(level: str) -> None:
+    import logging
+
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
 def _reference_server(options: argparse.Namespace) -> int:
     import asyncio
-    import logging
 
     from .harness import load_profile
     from .profile import ProfileError
 
-    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_from(options.log_level)
     try:
         asyncio.run(_serve(options, load_profile(options.profile)))
     except (ProfileError, OSError) as error:
@@ -161,6 +192,7 @@ async def _serve(options: argparse.Namespace, profile: object) -> None:
 
     from .profile import Profile
     from .reference.server import ReferenceServer
+    from .signals import on_signal
 
     assert isinstance(profile, Profile)
     seed = int.from_bytes(os.urandom(16), "big")  # session ids and tokens must not be guessed
@@ -171,13 +203,13 @@ async def _serve(options: argparse.Namespace, profile: object) -> None:
     made = None if tokens else server.tokens.issue()
     await server.start()
     stop = asyncio.Event()
-    _on_signal(stop.set)
+    on_signal(stop.set)
     _say(f"listening on {server.url}" + (f", token {made}" if made else ""))
     grace: float | None = None
     try:
         await stop.wait()
         draining = asyncio.get_running_loop().create_task(server.drain())
-        _on_signal(draining.cancel)
+        on_signal(draining.cancel)
         _say("draining; a second signal ends it at once")
         await asyncio.wait([draining])
         if draining.cancelled():
@@ -187,14 +219,6 @@ async def _serve(options: argparse.Namespace, profile: object) -> None:
     finally:
         await server.stop(grace)
     _say("stopped")
-
-
-def _on_signal(action: Callable[[], object]) -> None:
-    import asyncio
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C still ends it, without draining
-            asyncio.get_running_loop().add_signal_handler(number, action)
 
 
 def _say(text: str) -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+import posixpath
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from . import go_json
 from .engine import VERSION, Engine
 from .errors import EngineError
 from .go_json import Fields
 from .http_server import HttpServer, Request, Response
-from .proxy import Proxy, Toxic
+from .proxy import NewToxic, Proxy, Toxic, check_toxic
+from .toxics import TOXICS
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = 25.0
 """Seconds after which a request is given up, as in Toxiproxy."""
+
+POPULATED = 'struct { toxiproxy.Proxy; Enabled *bool "json:\\"enabled\\"" }'
+TOXIC_UPDATE = 'struct { Attributes interface {} "json:\\"attributes\\""; Toxicity float32 "json:\\"toxicity\\"" }'
+"""What Go calls these where they are no objects."""
 
 JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
@@ -47,6 +58,14 @@ class Api:
         await self._server.stop()
 
     async def _handle(self, request: Request) -> Response:
+        response = await self._route(request)
+        log.debug("%s %s: %d", request.method, request.path, response.status)
+        return response
+
+    async def _route(self, request: Request) -> Response:
+        if (cleaned := clean(request.path)) != request.path:
+            query = f"?{request.query}" if request.query else ""
+            return Response(301, headers={"Location": quote(cleaned) + query})
         route = find(request.path)
         if route is None:
             return Response(404, b"404 page not found\n", PLAIN, NO_SNIFF)
@@ -78,15 +97,16 @@ class Api:
         return _json(200, {name: show_proxy(proxy) for name, proxy in sorted(self._engine.proxies.items())})
 
     async def _create(self, body: bytes, names: list[str]) -> Response:
-        name, listen, upstream, enabled = new_proxy(Fields(go_json.read(body), "Proxy"))
-        return _json(201, show_proxy(await self._engine.create(name, listen, upstream, enabled=enabled)))
+        new = read_proxy(go_json.read(body), "Proxy")
+        proxy = await self._engine.create(new.name, new.listen, new.upstream, enabled=new.enabled, toxics=new.toxics)
+        return _json(201, show_proxy(proxy))
 
     async def _proxy(self, body: bytes, names: list[str]) -> Response:
         return _json(200, show_proxy(self._engine.proxy(names[0])))
 
     async def _update(self, body: bytes, names: list[str]) -> Response:
         self._engine.proxy(names[0])
-        fields = Fields(go_json.read(body), "Proxy")
+        fields = Fields(go_json.read(body), "Proxy", "toxiproxy.Proxy")
         proxy = await self._engine.update(
             names[0],
             listen=fields.text("listen"),
@@ -102,21 +122,14 @@ class Api:
     async def _populate(self, body: bytes, names: list[str]) -> Response:
         made: list[Proxy] = []
         try:
-            for name, listen, upstream, enabled in self._entries(body):
-                made.append(await self._engine.ensure(name, listen, upstream, enabled=enabled))
+            for new in read_proxies(body):
+                proxy = await self._engine.ensure(
+                    new.name, new.listen, new.upstream, enabled=new.enabled, toxics=new.toxics
+                )
+                made.append(proxy)
         except EngineError as error:
             return _json(error.status, {**_error(error), "proxies": [show_proxy(proxy) for proxy in made] or None})
         return _json(201, {"proxies": [show_proxy(proxy) for proxy in made] or None})
-
-    def _entries(self, body: bytes) -> list[tuple[str, str, str, bool]]:
-        """All entries, each of them complete."""
-        value = go_json.read(body)
-        if value is not None and not isinstance(value, list):
-            raise go_json.bad_body(f"json: cannot unmarshal {go_json.kind(value)} into Go value of type []Proxy")
-        entries = [new_proxy(Fields(entry, "Proxy")) for entry in value or []]
-        for place, (name, _, upstream, _) in enumerate(entries, 1):
-            self._engine.check_new(name, upstream, f" at proxy {place}")
-        return entries
 
     async def _reset(self, body: bytes, names: list[str]) -> Response:
         await self._engine.reset()
@@ -132,15 +145,10 @@ class Api:
 
     async def _add(self, body: bytes, names: list[str]) -> Response:
         proxy = self._engine.proxy(names[0])
-        fields = Fields(go_json.read(body), "Toxic")
-        type = fields.text("type") or ""
-        stream = fields.text("stream")
-        stream = "downstream" if stream is None else stream
-        toxicity = fields.float32("toxicity")
-        name, known = proxy.check_toxic(type, stream, fields.text("name"))
-        attributes = read_attributes(fields, known)
-        toxicity = 1.0 if toxicity is None else toxicity
-        toxic = proxy.add_toxic(type, name=name, stream=stream, toxicity=toxicity, attributes=attributes)
+        new = read_toxic(go_json.read(body), [toxic.name for toxic in proxy.toxics])
+        toxic = proxy.add_toxic(
+            new.type, name=new.name, stream=new.stream, toxicity=new.toxicity, attributes=new.attributes
+        )
         return _json(200, show_toxic(toxic))
 
     async def _toxic(self, body: bytes, names: list[str]) -> Response:
@@ -149,11 +157,11 @@ class Api:
     async def _change(self, body: bytes, names: list[str]) -> Response:
         proxy = self._engine.proxy(names[0])
         toxic = proxy.toxic(names[1])
-        fields = Fields(go_json.read(body), "Toxic")
-        attributes = read_attributes(fields, toxic.attributes)
-        return _json(
-            200, show_toxic(proxy.update_toxic(toxic.name, attributes=attributes, toxicity=fields.float32("toxicity")))
-        )
+        fields = Fields(go_json.read(body), "", TOXIC_UPDATE)
+        fields.fields("attributes", f"toxics.{_struct(toxic.type)}")
+        toxicity = fields.float32("toxicity")
+        attributes = read_attributes(fields.called(_struct(toxic.type)), toxic.attributes)
+        return _json(200, show_toxic(proxy.update_toxic(toxic.name, attributes=attributes, toxicity=toxicity)))
 
     async def _remove(self, body: bytes, names: list[str]) -> Response:
         self._engine.proxy(names[0]).remove_toxic(names[1])
@@ -177,6 +185,12 @@ ROUTES: Mapping[tuple[str, ...], Mapping[str, Handler]] = {
 """What is served; ``*`` stands for a name."""
 
 
+def clean(path: str) -> str:
+    """A path without empty parts, ``.`` and ``..``; a slash at its end stays."""
+    cleaned = posixpath.normpath("/" + path.lstrip("/"))
+    return cleaned + "/" if path.endswith("/") and cleaned != "/" else cleaned
+
+
 def find(path: str) -> tuple[Mapping[str, Handler], list[str]] | None:
     """The methods of a path and the names in it; None: there is nothing."""
     parts = tuple(path.split("/")[1:])
@@ -188,15 +202,76 @@ def find(path: str) -> tuple[Mapping[str, Handler], list[str]] | None:
     return None
 
 
-def new_proxy(fields: Fields) -> tuple[str, str, str, bool]:
-    """Name, listen, upstream and enabled of a proxy that is asked for."""
+@dataclass(frozen=True)
+class NewProxy:
+    """A proxy that is asked for."""
+
+    name: str
+    listen: str
+    upstream: str
+    enabled: bool
+    toxics: Sequence[NewToxic]
+
+
+def read_proxies(body: bytes) -> list[NewProxy]:
+    """The proxies of ``/populate`` and of a configuration file: a list, each of them complete.
+
+    Raises:
+        EngineError: one of them is not; the error says which.
+    """
+    value = go_json.read(body)
+    if value is not None and not isinstance(value, list):
+        raise go_json.bad_body(f"json: cannot unmarshal {go_json.kind(value)} into Go value of type []{POPULATED}")
+    return [read_proxy(entry, ".Proxy", POPULATED, f" at proxy {place}") for place, entry in enumerate(value or [], 1)]
+
+
+def read_proxy(value: Any, struct: str, whole: str = "toxiproxy.Proxy", where: str = "") -> NewProxy:
+    """A proxy that is asked for, with its toxics.
+
+    Args:
+        struct: what Go calls it where a field is wrong.
+        whole: what Go calls it where it is no object.
+        where: which of several it is, for errors.
+
+    Raises:
+        EngineError: something of it is missing or cannot be.
+    """
+    fields = Fields(value, struct, whole)
+    name, listen, upstream = (fields.text(key) or "" for key in ("name", "listen", "upstream"))
     enabled = fields.boolean("enabled")
-    return (
-        fields.text("name") or "",
-        fields.text("listen") or "",
-        fields.text("upstream") or "",
-        True if enabled is None else enabled,
-    )
+    Engine.check_new(name, upstream, where)
+    toxics: list[NewToxic] = []
+    for place, toxic in enumerate(fields.array("toxics", "[]toxics.ToxicWrapper"), 1):
+        try:
+            toxics.append(read_toxic(toxic, [other.name for other in toxics]))
+        except EngineError as error:
+            raise type(error)(f"{error} at toxic {place}{where}") from None
+    return NewProxy(name, listen, upstream, True if enabled is None else enabled, toxics)
+
+
+def read_toxic(value: Any, taken: Container[str]) -> NewToxic:
+    """A toxic that is asked for.
+
+    Args:
+        taken: the names that it must not have.
+
+    Raises:
+        EngineError: something of it cannot be.
+    """
+    fields = Fields(value, "ToxicWrapper", "toxics.ToxicWrapper")
+    fields.fields("attributes", "toxics.NoopToxic")
+    name, type, stream = (fields.text(key) for key in ("name", "type", "stream"))
+    toxicity = fields.float32("toxicity")
+    type = type or ""
+    stream = "downstream" if stream is None else stream
+    name, known = check_toxic(type, stream, name, taken)
+    attributes = read_attributes(fields.called(_struct(type)), known)
+    return NewToxic(type, name, stream, 1.0 if toxicity is None else toxicity, attributes)
+
+
+def _struct(type: str) -> str:
+    """What Go calls a toxic of a type."""
+    return f"{TOXICS[type].__name__}Toxic"
 
 
 def read_attributes(fields: Fields, known: Mapping[str, float]) -> dict[str, float]:

@@ -47,11 +47,10 @@ class Chain:
 
     def add(self, stage: Stage, now: float) -> None:
         """Put a stage at the end, or before all others where it belongs there."""
-        if stage.first:
-            self.stages.insert(sum(other.first for other in self.stages), stage)
-        else:
-            self.stages.append(stage)
-        stage.on_start(now)
+        place = sum(other.first for other in self.stages) if stage.first else len(self.stages)
+        self._interrupt(place - 1, stage, now)
+        self.stages.insert(place, stage)
+        stage.start(now)
 
     def remove(self, stage: Stage, now: float) -> None:
         """Take a stage out; what it holds goes on before anything newer."""
@@ -63,9 +62,19 @@ class Chain:
             _, item = stage.pop()
             self._enter(place + 1, item, now)
         self.stages.remove(stage)
+        self._interrupt(place - 1, stage, now)
         self.run(now)
 
+    def _interrupt(self, place: int, other: Stage, now: float) -> None:
+        """Another stage comes or goes behind the one at a place."""
+        if place >= 0 and other.interrupts:
+            stage = self.stages[place]
+            stage.rerun(now, stage.on_interrupt)
+            self.run(now)
+
     def _enter(self, place: int, item: Item, at: float) -> None:
+        while place < len(self.stages) and not self.stages[place].active:
+            place += 1
         if place >= len(self.stages):
             self._out(item)
         elif isinstance(item, End):

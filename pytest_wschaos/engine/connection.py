@@ -28,10 +28,15 @@ How = Literal["fin", "reset"]
 
 def reset(transport: asyncio.Transport) -> None:
     """End a TCP connection with a RST, now, whatever is buffered."""
+    end_by_reset(transport)
+    transport.abort()
+
+
+def end_by_reset(transport: asyncio.Transport) -> None:
+    """Let the kernel end a TCP connection with a RST whenever it is closed."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
 
 
 class Side(asyncio.Protocol):
@@ -55,6 +60,8 @@ class Side(asyncio.Protocol):
         self._transport = transport
         if hasattr(transport, "max_size"):
             transport.max_size = READ_SIZE
+        if self._connection.ending == "reset":
+            end_by_reset(transport)
         if not self.over:
             self._connection.side_made(self)
         elif self._unmade is None:
@@ -93,9 +100,13 @@ class Side(asyncio.Protocol):
 
     def finish(self) -> None:
         """Close it, behind what is still to be sent."""
+        how = self._connection.ending
         if self._transport is not None:
-            self._transport.close()
-        self._end("proxy", "fin")
+            if how == "reset" and not self._transport.get_write_buffer_size():
+                reset(self._transport)  # a simulated one knows no other way
+            else:
+                self._transport.close()
+        self._end("proxy", how)
 
     def cut(self, how: How) -> None:
         """End it for a fault: with a FIN behind what is still to be sent, or at once with a RST."""
@@ -212,7 +223,7 @@ class Pipe:
     @property
     def silent(self) -> bool:
         """Whether what ends in it is hidden from its target."""
-        return any(stage.silences for stage in self.chain.stages)
+        return any(stage.silences and stage.active for stage in self.chain.stages)
 
     def _feed(self, item: Item) -> None:
         if self.way == "up" and self._connection.hold_early(item):
@@ -279,6 +290,8 @@ class Connection:
         """Whether nothing is passed on any more; what was passed on before may still be on its way out."""
         self.cutting = False
         """Whether a fault is ending both sides; neither end is then passed on as the other's."""
+        self.ending: How = "fin"
+        """How its sides are ended where nothing else is said."""
         self._early: list[Item] | None = []
         """What came from the client before there was a server; None: there is, or there will be none."""
         self._dial = dial
@@ -293,6 +306,7 @@ class Connection:
         """End both sides at once, for a fault."""
         if self.closed:
             return
+        how = "reset" if self.ending == "reset" else how
         self.cutting = True
         if not (self.client.over and self.server.over):
             self.tap.cut(fault, how)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
-from .errors import BadRequest, Exists, NotFound
+from .errors import BadRequest, CannotListen, Exists, NotFound
 from .observer import SILENT, Observer
-from .proxy import Proxy
+from .proxy import NewToxic, Proxy
 from .refusals import Refusals, watch
 
 VERSION = "2.12.0"
@@ -29,8 +30,10 @@ class Engine:
         self._lock = asyncio.Lock()
         """Held while a proxy is started: of two requests for one name, the second finds the first's."""
 
-    async def create(self, name: str, listen: str, upstream: str, *, enabled: bool = True) -> Proxy:
-        """Add a proxy, and start it.
+    async def create(
+        self, name: str, listen: str, upstream: str, *, enabled: bool = True, toxics: Iterable[NewToxic] = ()
+    ) -> Proxy:
+        """Add a proxy, and start it; ``toxics`` are there from its first connection on.
 
         Raises:
             BadRequest: a name or an upstream is missing.
@@ -41,9 +44,11 @@ class Engine:
         async with self._lock:
             if name in self.proxies:
                 raise Exists("proxy already exists")
-            return await self._add(name, listen, upstream, enabled)
+            return await self._add(name, listen, upstream, enabled, toxics)
 
-    async def ensure(self, name: str, listen: str, upstream: str, *, enabled: bool = True) -> Proxy:
+    async def ensure(
+        self, name: str, listen: str, upstream: str, *, enabled: bool = True, toxics: Iterable[NewToxic] = ()
+    ) -> Proxy:
         """The proxy of that name, with that address and upstream: as it is, or made, or put in the place of another.
 
         Raises:
@@ -55,7 +60,7 @@ class Engine:
                 if not await existing.differs(listen, upstream):
                     return existing
                 existing.retire()
-            return await self._add(name, listen, upstream, enabled)
+            return await self._add(name, listen, upstream, enabled, toxics)
 
     async def update(
         self, name: str, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
@@ -71,10 +76,18 @@ class Engine:
             await proxy.update(listen=listen, upstream=upstream, enabled=enabled)
             return proxy
 
-    async def _add(self, name: str, listen: str, upstream: str, enabled: bool) -> Proxy:
+    async def _add(self, name: str, listen: str, upstream: str, enabled: bool, toxics: Iterable[NewToxic]) -> Proxy:
         if self._refusals is None:
             self._refusals = watch(asyncio.get_running_loop())
         proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observer, refusals=self._refusals)
+        for toxic in toxics:
+            proxy.add_toxic(
+                toxic.type,
+                name=toxic.name,
+                stream=toxic.stream,
+                toxicity=toxic.toxicity,
+                attributes=toxic.attributes,
+            )
         if enabled:
             await proxy.start()
         self.proxies[name] = proxy
@@ -123,20 +136,22 @@ class Engine:
                 await proxy.start()
 
     async def reset(self) -> None:
-        """Start every proxy that is stopped, and remove all toxics.
+        """Start every proxy that is stopped, and remove all toxics: of every proxy, whatever befalls another.
 
         Raises:
-            CannotListen: an address has been taken meanwhile.
+            CannotListen: an address has been taken meanwhile; the first of several.
         """
+        refused: list[CannotListen] = []
         async with self._lock:
             for proxy in list(self.proxies.values()):
-                await self._reset(proxy)
-
-    @staticmethod
-    async def _reset(proxy: Proxy) -> None:
-        await proxy.start()
-        for toxic in list(proxy.toxics):
-            proxy.remove_toxic(toxic.name)
+                try:
+                    await proxy.start()
+                except CannotListen as error:
+                    refused.append(error)
+                for toxic in list(proxy.toxics):
+                    proxy.remove_toxic(toxic.name)
+        if refused:
+            raise refused[0]
 
     def stop(self) -> None:
         """Let go of every socket, at once."""

@@ -6,9 +6,14 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NoReturn
 
+from . import go_syntax
 from .errors import BadRequest
+
+LONGEST = 400
+"""Digits of an integer that are converted to one; no field takes so many."""
 
 
 def bad_body(reason: str) -> BadRequest:
@@ -29,11 +34,28 @@ def _merge(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return merged
 
 
+class Literal(float):
+    """A number that is not an integer of ordinary size; its text is shown in errors as it was written."""
+
+    def __new__(cls, text: str) -> Literal:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+
+def _integer(text: str) -> int | Literal:
+    return int(text) if len(text) <= LONGEST else Literal(text)
+
+
 def _no_constant(name: str) -> NoReturn:
     raise bad_body(f"invalid character {name[0]!r} looking for beginning of value")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_merge, parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_merge, parse_constant=_no_constant, parse_float=Literal, parse_int=_integer
+)
 
 
 def read(body: bytes) -> Any:
@@ -42,33 +64,33 @@ def read(body: bytes) -> Any:
     Raises:
         BadRequest: there is none.
     """
-    text = body.decode("utf-8", "replace").strip(" \t\r\n")
+    text = body.decode("utf-8", "replace").strip(go_syntax.SPACE)
     if not text:
         raise bad_body("EOF")
     try:
         return _DECODER.raw_decode(text)[0]
-    except json.JSONDecodeError as error:
-        if error.pos >= len(text) or error.msg.startswith("Unterminated"):
-            raise bad_body("unexpected EOF") from None
-        raise bad_body(f"invalid character {text[error.pos]!r} looking for beginning of value") from None
-    except RecursionError:
-        raise bad_body("exceeded max depth") from None
-    except ValueError:  # an integer of thousands of digits
-        raise bad_body("json: a number is too long") from None
+    except (json.JSONDecodeError, RecursionError):
+        raise bad_body(go_syntax.why(body) or "exceeded max depth") from None
 
 
 class Fields:
     """The fields of an object, each read as the type that it must have; null and missing mean the default.
 
     Args:
-        struct: what the object is called in errors.
+        struct: what Go calls the object where a field of it is wrong.
+        whole: what Go calls it where it is no object at all (default: the same).
     """
 
-    def __init__(self, value: Any, struct: str) -> None:
+    def __init__(self, value: Any, struct: str, whole: str | None = None) -> None:
         if value is not None and not isinstance(value, dict):
-            raise bad_body(f"json: cannot unmarshal {kind(value)} into Go value of type {struct}")
+            name = struct if whole is None else whole
+            raise bad_body(f"json: cannot unmarshal {kind(value)} into Go value of type {name}")
         self._values: Mapping[str, Any] = value or {}
         self._struct = struct
+
+    def called(self, struct: str) -> Fields:
+        """The same, under another name."""
+        return Fields(self._values, struct)
 
     def text(self, key: str) -> str | None:
         """A string."""
@@ -107,15 +129,23 @@ class Fields:
             single = struct.pack("<f", value)
         except (OverflowError, struct.error):  # the latter for an integer beyond any float
             raise self._wrong(key, "float32") from None
-        tries = (float(f"{float(value):.{digits}g}") for digits in range(1, 10))
+        (nearest,) = struct.unpack("<f", single)
+        tries = (float(f"{nearest:.{digits}g}") for digits in range(1, 10))
         return next(number for number in tries if _packs(number, single))
 
-    def fields(self, key: str) -> Fields:
-        """An object."""
+    def fields(self, key: str, type: str = "map") -> Fields:
+        """An object, which Go calls ``type``."""
         value = self._values.get(key)
         if value is not None and not isinstance(value, dict):
-            raise self._wrong(key, "map")
+            raise self._wrong(key, type)
         return Fields(value, f"{self._struct}.{key}")
+
+    def array(self, key: str, type: str) -> list[Any]:
+        """An array, which Go calls ``type``."""
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, list):
+            raise self._wrong(key, type)
+        return value or []
 
     def _wrong(self, key: str, type: str) -> BadRequest:
         found = kind(self._values[key], exact=type in ("int64", "float32"))
@@ -130,11 +160,11 @@ def _packs(number: float, single: bytes) -> bool:
 
 
 def kind(value: Any, *, exact: bool = False) -> str:
-    """What a value is, in Go's words; ``exact``: a number is named itself."""
+    """What a value is, in Go's words; ``exact``: a number is named itself, as it was written."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):
-        return f"number {value}" if exact else "number"
+        return f"number {getattr(value, 'text', value)}" if exact else "number"
     if isinstance(value, str):
         return "string"
     return "array" if isinstance(value, list) else "object"
@@ -142,12 +172,33 @@ def kind(value: Any, *, exact: bool = False) -> str:
 
 def write(value: Any) -> bytes:
     """A value without spaces, safe within HTML."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text.encode()
+    return _text(value).encode()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_text(key)}:{_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_text, value)) + "]"
+    if isinstance(value, float):
+        return _decimal(value)
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        for character in "<>&\u2028\u2029":
+            text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _decimal(value: float) -> str:
+    """A number as Go writes it: with an exponent only where it is very small or very large."""
+    if value == 0 or 1e-6 <= abs(value) < 1e21:
+        digits = f"{Decimal(repr(value)):f}"
+        return digits.removesuffix(".0")
+    mantissa, _, exponent = repr(value).partition("e")
+    sign, power = ("-", exponent[1:]) if exponent.startswith("-") else ("+", exponent.lstrip("+"))
+    return f"{mantissa.removesuffix('.0')}e{sign}{power.lstrip('0')}"
 
 
 def number(value: float) -> float:
     """A number without needless decimals: 1, not 1.0."""
-    return int(value) if value == int(value) else value
+    return int(value) if value == int(value) and 0 < abs(value) < 2**63 else value

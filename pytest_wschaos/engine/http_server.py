@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import unquote, urlsplit
 
@@ -12,8 +14,10 @@ from . import listener
 
 HEAD_LIMIT = 64 * 1024
 """Bytes that the request line and headers may have, and each line of a chunked body."""
-BODY_LIMIT = 1024 * 1024
+BODY_LIMIT = 8 * 1024 * 1024
 """Bytes that a body may have."""
+BACKLOG = 128
+"""Connections that may wait to be accepted."""
 IDLE_TIMEOUT = 60.0
 """Seconds that a connection is kept open for the next request."""
 READ_TIMEOUT = 15.0
@@ -32,6 +36,7 @@ class Request:
     body: bytes
     lasting: bool
     """Whether the connection may be used for another one."""
+    query: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ class HttpServer:
             OSError: the address is taken, or is none.
         """
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_LIMIT)
+            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_LIMIT, backlog=listener.BURST)
+            listener.deepen(self._server, BACKLOG)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -100,17 +106,18 @@ class HttpServer:
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lasting = True
+        lasting, head = True, False
         while lasting:
             try:
                 request = await read_request(reader, writer)
             except Unacceptable as refusal:
                 response, lasting = refusal.response, False
             else:
-                response, lasting = await self._answer(request), request.lasting
-            writer.write(encode(response, lasting=lasting))
+                response, lasting, head = await self._answer(request), request.lasting, request.method == "HEAD"
+            writer.write(encode(response, lasting=lasting, head=head))
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await writer.drain()
+            await asyncio.sleep(0)  # one that sends many requests at once must not keep others waiting
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -140,14 +147,18 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if headers.get("expect", "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    elif headers.get("expect"):
+        raise Unacceptable(HTTPStatus.EXPECTATION_FAILED, "nothing but 100-continue can be expected")
     async with asyncio.timeout(READ_TIMEOUT):
         body = await _read_body(reader, headers)
     try:
-        path = unquote(urlsplit(parts[1]).path)
+        target = urlsplit(re.sub("^/(?=/)", "/./", parts[1]))
     except ValueError:
-        raise Unacceptable(HTTPStatus.BAD_REQUEST, "not an HTTP/1.1 request target") from None
+        target = None
+    if target is None or re.search("%(?![0-9A-Fa-f]{2})", target.path):
+        raise Unacceptable(HTTPStatus.BAD_REQUEST, "not an HTTP/1.1 request target")
     lasting = parts[2] == "HTTP/1.1" and "close" not in headers.get("connection", "").lower()
-    return Request(parts[0], path, headers, body, lasting)
+    return Request(parts[0], unquote(target.path), headers, body, lasting, target.query)
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
@@ -189,9 +200,12 @@ def _size(text: str, base: int, before: int = 0) -> int:
     return size
 
 
-def encode(response: Response, *, lasting: bool = True) -> bytes:
-    """The response as it is sent."""
-    lines = [f"HTTP/1.1 {int(response.status)} {HTTPStatus(response.status).phrase}"]
+def encode(response: Response, *, lasting: bool = True, head: bool = False) -> bytes:
+    """The response as it is sent; to HEAD without its body."""
+    lines = [
+        f"HTTP/1.1 {int(response.status)} {HTTPStatus(response.status).phrase}",
+        f"Date: {formatdate(usegmt=True)}",
+    ]
     if response.content_type:
         lines.append(f"Content-Type: {response.content_type}")
     if response.status != HTTPStatus.NO_CONTENT:
@@ -199,4 +213,4 @@ def encode(response: Response, *, lasting: bool = True) -> bytes:
     if not lasting:
         lines.append("Connection: close")
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head else response.body)

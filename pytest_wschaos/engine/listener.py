@@ -1,10 +1,15 @@
-"""How a listener is closed without losing the client that is just being accepted."""
+"""How a listener is filled and closed without losing the client that is just being accepted."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+
+BURST = 16
+"""Connections that are accepted in one turn of the loop. Few: there must be a chance to say no before the descriptors
+run out. Then asyncio tells its exception handler for each one that it would have accepted, and pauses for a second."""
 
 
 def close(server: asyncio.Server) -> None:
@@ -21,3 +26,10 @@ def close(server: asyncio.Server) -> None:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
     loop.call_soon(server.close)
+
+
+def deepen(server: asyncio.Server, backlog: int) -> None:
+    """Let more clients wait than are accepted in one turn of the loop; asyncio has one figure for both."""
+    for sock in server.sockets:
+        with contextlib.suppress(OSError, NotImplementedError), socket.socket(fileno=os.dup(sock.fileno())) as same:
+            same.listen(backlog)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
+import logging
 import os
 import random
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from . import listener
+from . import descriptors, listener
 from .chain import Chain
 from .connection import Connection, How, Pipe, reset
 from .errors import BadRequest, CannotListen, Exists, NotFound
@@ -18,11 +20,11 @@ from .observer import SILENT, Observer
 from .refusals import Refusals, Reservation
 from .stage import Attributes, Stage
 from .toxics import TOXICS
-from .toxics.reset_peer import ResetPeer
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: a herd must not lose SYNs, whose repetition takes the kernel a second."""
-
 STREAMS = ("upstream", "downstream")
 
 WILDCARDS = ("", "0.0.0.0", "::")
@@ -47,18 +49,67 @@ class Toxic:
         return self.stream.lower() == "upstream"
 
 
+@dataclass(frozen=True)
+class NewToxic:
+    """A toxic that is asked for; see :meth:`Proxy.add_toxic`."""
+
+    type: str
+    name: str
+    stream: str
+    toxicity: float
+    attributes: Mapping[str, float]
+
+
 def parse_address(address: str) -> tuple[str, int]:
-    """Split ``host:port``; an empty host means all interfaces.
+    """Split ``host:port``; an empty host means all interfaces, and no port one that is free.
 
     Raises:
         CannotListen: it is no address, in the words of Toxiproxy.
     """
     host, colon, port = address.rpartition(":")
+    if address.startswith("["):
+        if "]" not in address:
+            raise CannotListen(f"address {address}: missing ']' in address")
+        host, _, port = address[1:].rpartition("]")
+        colon, port = port[:1], port[1:]
+        if colon != ":":
+            raise CannotListen(f"address {address}: missing port in address")
+    elif ":" in host:
+        raise CannotListen(f"address {address}: too many colons in address")
     if not colon:
         raise CannotListen(f"address {address}: missing port in address")
-    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
-        raise CannotListen(f"address {port}: invalid port")
-    return host.strip("[]"), int(port)
+    return host, _port(port)
+
+
+def _port(text: str) -> int:
+    if not text.removeprefix("-").isdecimal() or not text.isascii():
+        try:
+            return socket.getservbyname(text, "tcp") if text else 0
+        except OSError:
+            raise CannotListen(f"lookup tcp/{text}: unknown port") from None
+    if not 0 <= int(text[:20]) <= 65535:
+        raise CannotListen(f"address {text}: invalid port")
+    return int(text)
+
+
+def check_toxic(type: str, stream: str, name: str | None, taken: Container[str]) -> tuple[str, Mapping[str, float]]:
+    """Name and attributes that a new toxic would get, unless others are given.
+
+    Args:
+        taken: the names of a proxy's toxics.
+
+    Raises:
+        BadRequest: no such type or stream.
+        Exists: there is a toxic of that name.
+    """
+    if stream.lower() not in STREAMS:
+        raise BadRequest("stream was invalid, can be either upstream or downstream")
+    if type not in TOXICS:
+        raise BadRequest("invalid toxic type")
+    name = name or f"{type}_{stream}"
+    if name in taken:
+        raise Exists("toxic already exists")
+    return name, TOXICS[type].defaults
 
 
 async def resolve(address: str) -> tuple[str, int]:
@@ -115,6 +166,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._accepted = 0
         self._resetting = False
+        self._crowded = False
         self._refused_port: int | None = None
         self._reserved: Reservation | None = None
 
@@ -140,10 +192,12 @@ class Proxy:
             self._server = await self._serve(host, port)
             self._watch(False)  # before it listens, so that no attempt is told of twice, as refused and as accepted
             await self._server.start_serving()
+            listener.deepen(self._server, BACKLOG)
         except OSError as error:
             self._watch(True)
             self._close()
-            reason = os.strerror(error.errno).lower() if error.errno else str(error)
+            # asyncio has no number for an address that is not of this machine.
+            reason = os.strerror(error.errno or errno.EADDRNOTAVAIL).lower()
             raise CannotListen(f"listen tcp {join_address(host, port)}: bind: {reason}") from error
         self.listen = join_address(*self._server.sockets[0].getsockname()[:2])
         self._forgive()
@@ -155,9 +209,9 @@ class Proxy:
                 # asyncio would open a socket for each family, on ports of their own.
                 family = socket.AF_INET6
                 sock = socket.create_server(("", port), family=family, backlog=BACKLOG, dualstack_ipv6=True)
-                return await loop.create_server(self._accept, sock=sock, backlog=BACKLOG, start_serving=False)
+                return await loop.create_server(self._accept, sock=sock, backlog=listener.BURST, start_serving=False)
             host = "0.0.0.0"
-        return await loop.create_server(self._accept, host, port, backlog=BACKLOG, start_serving=False)
+        return await loop.create_server(self._accept, host, port, backlog=listener.BURST, start_serving=False)
 
     async def update(
         self, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
@@ -293,7 +347,7 @@ class Proxy:
             BadRequest: no such type or stream.
             Exists: there is a toxic of that name.
         """
-        name, known = self.check_toxic(type, stream, name)
+        name, known = check_toxic(type, stream, name, [toxic.name for toxic in self.toxics])
         values = {**known, **{key: value for key, value in (attributes or {}).items() if key in known}}
         toxic = Toxic(name, type, stream, toxicity, values, new_only)
         self.toxics.append(toxic)
@@ -301,22 +355,6 @@ class Proxy:
             for connection, stages in list(self.connections.items()):
                 self._install(toxic, connection, stages, opened_with=False)
         return toxic
-
-    def check_toxic(self, type: str, stream: str, name: str | None) -> tuple[str, Mapping[str, float]]:
-        """Name and attributes that a new toxic would get, unless others are given.
-
-        Raises:
-            BadRequest: no such type or stream.
-            Exists: there is a toxic of that name.
-        """
-        if stream.lower() not in STREAMS:
-            raise BadRequest("stream was invalid, can be either upstream or downstream")
-        if type not in TOXICS:
-            raise BadRequest("invalid toxic type")
-        name = name or f"{type}_{stream}"
-        if any(toxic.name == name for toxic in self.toxics):
-            raise Exists("toxic already exists")
-        return name, TOXICS[type].defaults
 
     def toxic(self, name: str) -> Toxic:
         """The toxic of a name.
@@ -341,7 +379,8 @@ class Proxy:
         toxic.toxicity = toxic.toxicity if toxicity is None else toxicity
         toxic.attributes.update({key: value for key, value in (attributes or {}).items() if key in toxic.attributes})
         for connection, stage in list(self._carrying(name)):
-            self._pipe(toxic, connection).change(lambda chain, now, stage=stage: stage.on_update(now))  # type: ignore[misc]
+            stage.toxicity = toxic.toxicity
+            self._pipe(toxic, connection).change(lambda chain, now, stage=stage: stage.rerun(now, stage.on_update))  # type: ignore[misc]
         return toxic
 
     def remove_toxic(self, name: str) -> None:
@@ -354,7 +393,7 @@ class Proxy:
         self.toxics.remove(toxic)
         for connection, stage in list(self._carrying(name)):
             del self.connections[connection][name]
-            if not stage.sticky:
+            if not (stage.active and stage.sticky):
                 self._pipe(toxic, connection).change(lambda chain, now, stage=stage: chain.remove(stage, now))  # type: ignore[misc]
 
     def _carrying(self, name: str) -> Iterator[tuple[Connection, Stage]]:
@@ -368,11 +407,10 @@ class Proxy:
 
     def _install(self, toxic: Toxic, connection: Connection, stages: dict[str, Stage], *, opened_with: bool) -> None:
         rng = random.Random(f"{self._seed}/{self.name}/{connection.number}/{toxic.name}")
-        if rng.random() >= toxic.toxicity:
-            return
         stage = TOXICS[toxic.type](toxic.attributes, rng)
-        if isinstance(stage, ResetPeer):
-            stage.opened_with = opened_with
+        stage.toxicity = toxic.toxicity
+        if opened_with and stage.resets:
+            connection.ending = "reset"
         stages[toxic.name] = stage
 
         def add(chain: Chain, now: float) -> None:
@@ -381,7 +419,11 @@ class Proxy:
         self._pipe(toxic, connection).change(add)
 
     def _accept(self) -> asyncio.Protocol:
-        if self._resetting:
+        crowded = descriptors.scarce()
+        if crowded and not self._crowded:
+            log.warning("proxy %s: no file descriptors are left for more clients; they are reset", self.name)
+        self._crowded = crowded
+        if self._resetting or crowded:
             self._observer.refused(self.name, asyncio.get_running_loop().time(), 0.0)
             return _Reset()
         self._accepted += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 Attributes = dict[str, float]
@@ -46,6 +46,11 @@ class Stage:
     silences: ClassVar[bool] = False
     """Whether it hides the end of the stream."""
 
+    interrupts: ClassVar[bool] = False
+    """Whether the toxic before it is run anew when it comes or goes, as Toxiproxy does."""
+    resets: ClassVar[bool] = False
+    """Whether connections that open while the toxic exists end with a RST."""
+
     def __init__(self, attributes: Attributes, rng: random.Random) -> None:
         self.attributes = attributes
         self.rng = rng
@@ -56,6 +61,32 @@ class Stage:
         """Whether the toxic itself ends the connection."""
         self.sticky = False
         """Whether this connection keeps the toxic when it is removed."""
+        self.toxicity = 1.0
+        self.active = True
+        """Whether the draw was won; else it is passed over, and holds nothing."""
+
+    def start(self, at: float) -> None:
+        """The toxic has come to the connection, or the connection has opened: draw whether it works here."""
+        self.active = self.rng.random() < self.toxicity
+        if self.active:
+            self.on_start(at)
+
+    def rerun(self, at: float, interrupt: Callable[[float], None]) -> None:
+        """Toxiproxy runs it anew, and draws again. What has to be kept (it is ``sticky``) goes on as it is.
+
+        Args:
+            interrupt: what this means where it works: ``on_update`` or ``on_interrupt``.
+        """
+        if self.active and self.sticky:
+            return
+        before, self.active = self.active, self.rng.random() < self.toxicity
+        if before:
+            interrupt(at)
+            if not self.active:
+                self.deadline = None
+                self.release(at)
+        elif self.active:
+            self.on_start(at)
 
     def put(self, due: float, item: Item) -> None:
         """Queue an item; it never overtakes the one before it."""
@@ -103,6 +134,9 @@ class Stage:
 
     def on_update(self, at: float) -> None:
         """The attributes have changed."""
+
+    def on_interrupt(self, at: float) -> None:
+        """The toxic behind it has come or gone, which Toxiproxy's own toxics feel."""
 
     def on_remove(self, at: float) -> None:
         """The toxic is being removed: what is queued goes on at once."""

@@ -69,6 +69,81 @@ def test_a_toxic_comes_behind_those_that_are_there() -> None:
     assert track.out == []
 
 
+def test_a_toxic_of_toxiproxys_that_comes_or_goes_lets_the_chunk_before_it_go() -> None:
+    for kind in ("latency", "bandwidth", "slicer"):
+        held = stage(kind, latency=5000) if kind == "latency" else stage(kind)
+        if kind == "slicer":
+            held.attributes.update(average_size=2, delay=10_000_000)
+        track = Track(held)
+        track.feed(b"ab", 0.0)
+        track.feed(b"cd", 0.0)
+        behind = stage("noop")
+        track.chain.add(behind, 1.0)
+        before = track.data
+        assert before in (b"ab", b"abcd")  # of the slicer's second chunk the first piece is due then
+        track.chain.remove(behind, 2.0)
+        assert track.data == b"abcd"
+
+
+def test_a_slow_close_and_a_timeout_begin_anew_when_their_neighbour_comes() -> None:
+    track = Track(stage("slow_close", delay=1000))
+    track.feed(End.EOF, 0.0)
+    track.until(0.5)
+    track.chain.add(stage("noop"), 0.5)
+    track.until(5.0)
+    assert track.out == [(1.5, End.EOF)]
+    track = Track(stage("timeout", timeout=1000))
+    track.until(0.5)
+    track.chain.add(stage("noop"), 0.5)
+    track.until(5.0)
+    assert track.out == [(1.5, End.CUT)]
+
+
+def spared(one: Stage) -> Stage:
+    """A toxic whose draw is lost."""
+    one.toxicity = 0.0
+    return one
+
+
+def test_what_lost_its_draw_is_passed_over_until_it_wins_one() -> None:
+    held = spared(stage("stall"))
+    track = Track(held)
+    track.feed(b"a", 0.0)
+    held.toxicity = 1.0
+    track.update(held, 1.0)
+    track.feed(b"b", 1.0)
+    assert track.data == b"a"
+    held.toxicity = 0.0
+    track.update(held, 2.0)
+    track.feed(b"c", 2.0)
+    assert track.out == [(0.0, b"a"), (2.0, b"b"), (2.0, b"c")]
+    track.update(held, 3.0)  # lost again
+    assert not held.active
+
+
+def test_what_has_begun_is_not_drawn_again() -> None:
+    for one in (stage("blackhole"), stage("reset_peer", timeout=5000)):
+        track = Track(one)
+        track.feed(b"a", 0.0)
+        one.toxicity = 0.0
+        track.update(one, 1.0)
+        track.feed(b"b", 1.0)
+        assert one.active
+        assert track.out == []
+
+
+def test_a_spared_timeout_has_no_deadline_and_closes_at_removal() -> None:
+    one = stage("timeout", timeout=1000)
+    track = Track(one)
+    one.toxicity = 0.0
+    track.update(one, 0.5)
+    track.until(5.0)
+    track.feed(b"a")
+    assert track.out == [(5.0, b"a")]
+    track.remove(one, 6.0)
+    assert track.out[-1] == (6.0, End.CUT)
+
+
 def test_removing_what_is_not_there_changes_nothing() -> None:
     track = Track(stage("stall"))
     track.feed(b"a")
@@ -134,6 +209,7 @@ def test_nothing_is_lost_or_reordered_while_toxics_come_and_go(seed: int, steps:
             case "a":
                 kind = rng.choice(sorted(KEEPS))
                 one = stage(kind, seed=rng.getrandbits(32), **KEEPS[kind])
+                one.toxicity = rng.choice((0.5, 1.0))
                 present.append(one)
                 track.chain.add(one, track.now)
             case "r" if present:

@@ -59,25 +59,28 @@ def test_rate_0_lets_the_end_pass_while_nothing_is_held() -> None:
     assert track.out == [(1.0, End.EOF)]
 
 
-def test_update_counts_for_what_waits() -> None:
+def test_update_lets_the_chunk_on_its_way_go_and_counts_for_what_waits() -> None:
     slow = stage("bandwidth", rate=1)
     track = Track(slow)
-    track.feed(bytes(1000), 0.0)
+    track.feed(b"a" * 300, 0.0)
+    track.feed(b"b" * 900, 0.0)
     track.update(slow, 0.1, rate=9)
     track.feed(End.EOF, 0.1)
     track.until(5.0)
-    assert len(track.data) == 1000
+    assert track.out[:2] == [(0.1, b"a" * 100), (0.1, b"a" * 200)]
+    assert track.data == b"a" * 300 + b"b" * 900
     assert track.out[-1] == (pytest.approx(0.2), End.EOF)
 
 
 def test_update_from_0_lets_it_flow_and_the_end_stays_last() -> None:
     closed = stage("bandwidth", rate=0)
     track = Track(closed)
+    track.feed(b"first", 0.0)
     track.feed(b"abc", 0.0)
     track.feed(End.EOF, 0.0)
     track.update(closed, 1.0, rate=3)
     track.until(5.0)
-    assert track.out == [(1.001, b"abc"), (1.001, End.EOF)]
+    assert track.out == [(1.0, b"first"), (1.001, b"abc"), (1.001, End.EOF)]
 
 
 def test_the_sender_feels_it_soon() -> None:

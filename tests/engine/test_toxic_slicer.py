@@ -22,17 +22,17 @@ def test_sizes_stay_within_the_variation() -> None:
     track = Track(stage("slicer", average_size=1024, size_variation=512))
     track.feed(bytes(480_000), 0.0)
     assert 240 <= len(sizes(track)) <= 720
-    assert all(512 <= size <= 1536 for size in sizes(track)[:-1])
+    assert all(1 <= size <= 1536 for size in sizes(track))
     assert len(set(sizes(track))) > 10
     assert sum(sizes(track)) == 480_000
 
 
 def test_pieces_leave_the_delay_apart_and_the_end_one_later() -> None:
     track = Track(stage("slicer", average_size=2, delay=10_000))
-    track.feed(b"abcdef", 0.0)
+    track.feed(b"abcdefgh", 0.0)
     track.feed(End.EOF, 0.0)
     track.until(1.0)
-    assert track.out == [(0.0, b"ab"), (0.01, b"cd"), (0.02, b"ef"), (0.03, End.EOF)]
+    assert track.out == [(0.0, b"ab"), (0.01, b"cd"), (0.02, b"ef"), (0.03, b"gh"), (0.04, End.EOF)]
 
 
 def test_the_delay_counts_between_chunks_too() -> None:
@@ -44,14 +44,22 @@ def test_the_delay_counts_between_chunks_too() -> None:
     assert [at for at, _ in track.out] == [0.0, 0.01, 1.0]
 
 
-def test_update_counts_for_what_waits() -> None:
+def test_a_chunk_is_halved_until_its_parts_are_small_enough() -> None:
+    track = Track(stage("slicer", average_size=10))
+    track.feed(bytes(100), 0.0)
+    assert sizes(track) == [6, 6, 6, 7] * 4
+
+
+def test_update_lets_the_chunk_on_its_way_go_and_counts_for_what_waits() -> None:
     slicer = stage("slicer", average_size=1, delay=1_000_000)
     track = Track(slicer)
     track.feed(b"abcd", 0.0)
+    track.feed(b"efg", 0.0)
     track.feed(End.EOF, 0.0)
     track.update(slicer, 0.5, delay=100_000)
     track.until(5.0)
-    assert track.out == [(0.0, b"a"), (0.5, b"b"), (0.6, b"c"), (0.7, b"d"), (0.8, End.EOF)]
+    assert [(at, item) for at, item in track.out if at < 0.55] == [(0.0, b"a"), (0.5, b"bcd"), (0.5, b"e")]
+    assert track.out[-2:] == [(0.7, b"g"), (0.8, End.EOF)]
 
 
 def test_removal_sends_the_rest() -> None:

@@ -42,7 +42,7 @@ class Track:
         """Change a toxic's attributes."""
         self.until(at)
         one.attributes.update(attributes)
-        one.on_update(at)
+        one.rerun(at, one.on_update)
         self.chain.run(at)
 
     def remove(self, one: Stage, at: float) -> None:

@@ -13,6 +13,7 @@ class Latency(Stage):
 
     type = "latency"
     defaults = {"latency": 0, "jitter": 0}
+    interrupts = True
     capacity = 32 * 1024 * 1024  # much: a long link holds what is under way, it is not a slow one
 
     def __init__(self, attributes: Attributes, rng: random.Random) -> None:
@@ -42,6 +43,9 @@ class Latency(Stage):
             self._came.append(came)
             delayed = place > 0 and isinstance(item, bytes)
             self.put(max(at, came + self._delay()) if delayed else at, item)
+
+    def on_interrupt(self, at: float) -> None:
+        self.on_update(at)
 
     def _delay(self) -> float:
         milliseconds = self.attributes["latency"]

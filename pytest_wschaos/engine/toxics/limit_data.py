@@ -10,6 +10,7 @@ class LimitData(Stage):
 
     type = "limit_data"
     defaults = {"bytes": 0}
+    interrupts = True
 
     passed = 0
 

@@ -9,3 +9,4 @@ class Noop(Stage):
     """Does nothing. No attributes."""
 
     type = "noop"
+    interrupts = True

@@ -8,15 +8,14 @@ from ..stage import End, Stage
 class ResetPeer(Stage):
     """The first data (or end) in its direction is dropped, and after ``timeout`` the connection ends.
 
-    As in Toxiproxy, connections that open while the toxic exists see a RST; those that were open before see a
-    FIN. An idle connection is left alone.
+    As in Toxiproxy, a connection that opens while the toxic exists ends with a RST however it ends, even where the
+    toxicity spares it; one that was open before sees a FIN. An idle connection is left alone.
     """
 
     type = "reset_peer"
     defaults = {"timeout": 0}
-
-    opened_with = False
-    """Whether the connection opened while the toxic existed; set by the proxy."""
+    interrupts = True
+    resets = True
 
     def on_data(self, data: bytes, at: float) -> None:
         self._reset(at)
@@ -27,4 +26,4 @@ class ResetPeer(Stage):
     def _reset(self, at: float) -> None:
         if not self.queue:
             self.sticky = True  # a reset that has begun goes on
-            self.cut(at + self.attributes["timeout"] / 1000, End.RESET if self.opened_with else End.CUT)
+            self.cut(at + self.attributes["timeout"] / 1000)

@@ -10,9 +10,13 @@ class SlowClose(Stage):
 
     type = "slow_close"
     defaults = {"delay": 0}
+    interrupts = True
 
     def on_end(self, end: End, at: float) -> None:
         self.put(at + self.attributes["delay"] / 1000, end)
 
     def on_update(self, at: float) -> None:
         self.requeue(at)
+
+    def on_interrupt(self, at: float) -> None:
+        self.on_update(at)

@@ -8,11 +8,12 @@ from ..stage import Stage
 class Timeout(Stage):
     """All data of the direction is discarded; each discarded chunk starts the timeout anew, as in Toxiproxy.
 
-    Removal closes the connection, because bytes are missing.
+    Removal closes the connection, because bytes are missing: also where the toxicity has spared it.
     """
 
     type = "timeout"
     defaults = {"timeout": 0}
+    interrupts = True
 
     def on_start(self, at: float) -> None:
         milliseconds = self.attributes["timeout"]
@@ -22,6 +23,9 @@ class Timeout(Stage):
         self.on_start(at)
 
     def on_update(self, at: float) -> None:
+        self.on_start(at)
+
+    def on_interrupt(self, at: float) -> None:
         self.on_start(at)
 
     def on_deadline(self, at: float) -> None:

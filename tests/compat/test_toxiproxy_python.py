@@ -1,4 +1,4 @@
-"""toxiproxy-python from the test's thread, as published, against an engine on a thread of its own."""
+"""toxiproxy-python, as published: synchronous, without a timeout."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from toxiproxy import Toxiproxy
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
-from pytest_wschaos.background import LoopThread
-from pytest_wschaos.engine.api import Api
-from pytest_wschaos.engine.engine import Engine
+from .wire import Http
 
 ALL_TOXICS: dict[str, dict[str, int]] = {
     "noop": {},
@@ -26,9 +24,6 @@ ALL_TOXICS: dict[str, dict[str, int]] = {
     "reset_peer": {"timeout": 10},
     "slicer": {"average_size": 10, "size_variation": 3, "delay": 10},
     "limit_data": {"bytes": 1000},
-    "blackhole": {},
-    "stall": {},
-    "idle_timeout": {"timeout": 10_000},
 }
 
 
@@ -50,22 +45,11 @@ def upstream() -> Iterator[str]:
 
 
 @pytest.fixture
-def toxiproxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Toxiproxy]:
+def toxiproxy(http: Http, monkeypatch: pytest.MonkeyPatch) -> Toxiproxy:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    thread = LoopThread()
-
-    async def start() -> tuple[Engine, Api, int]:
-        engine = Engine()
-        api = Api(engine)
-        return engine, api, await api.start()
-
-    engine, api, port = thread.run(start())
     monkeypatch.setattr(APIConsumer, "host", "127.0.0.1")
-    monkeypatch.setattr(APIConsumer, "port", port)
-    yield Toxiproxy()
-    thread.run(api.stop())
-    thread.call(engine.stop)
-    thread.stop()
+    monkeypatch.setattr(APIConsumer, "port", http.server.port)
+    return Toxiproxy()
 
 
 def connect(listen: str) -> socket.socket:
@@ -148,13 +132,13 @@ def test_toxics_hit_the_connection_that_is_open(toxiproxy: Toxiproxy, upstream: 
     proxy = toxiproxy.create(name="echo", upstream=upstream)
     with connect(proxy.listen) as client:
         assert echoes(client)
-        proxy.add_toxic(type="stall", stream="upstream")
+        proxy.add_toxic(type="bandwidth", stream="upstream", attributes={"rate": 0})
         client.sendall(b"held")
         client.settimeout(0.05)
         with pytest.raises(TimeoutError):
             client.recv(4)
         client.settimeout(5)
-        proxy.destroy_toxic("stall_upstream")
+        proxy.destroy_toxic("bandwidth_upstream")
         assert client.recv(4) == b"held"
 
 
