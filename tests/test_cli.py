@@ -170,7 +170,7 @@ def test_the_rules_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "wschaos rules: no rule 'x': 'wschaos rules' lists them\n"
 
 
-@pytest.mark.parametrize("command", ["soak", "reference-server"])
+@pytest.mark.parametrize("command", ["soak", "reference-server", "serve"])
 def test_ctrl_c_while_it_starts_ends_it_quietly(command: str) -> None:
     # The first import that takes time is where a person would hit it.
     code = (

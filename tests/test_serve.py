@@ -197,19 +197,17 @@ def test_what_asyncio_would_tell_with_a_traceback_is_one_line_and_told_once(capl
 def test_where_there_are_no_limits_none_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descriptors, "resource", None)
     descriptors.raise_limit()
-    assert not descriptors.scarce()
+    with socket.socket() as sock:
+        assert not descriptors.reserved(sock)
 
 
-def test_descriptors_are_scarce_when_only_the_reserve_is_left() -> None:
+def test_the_last_descriptors_are_reserved() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with open(os.devnull, encoding="ascii") as file:
-        lowest = file.fileno()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * lowest + 8, hard))
-    assert not descriptors.scarce()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
-    assert descriptors.scarce()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    assert descriptors.scarce()
+    with socket.socket() as sock:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * sock.fileno() + 8, hard))
+        assert not descriptors.reserved(sock)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (sock.fileno() + 1, hard))
+        assert descriptors.reserved(sock)
 
 
 def test_debug_tells_of_requests() -> None:
@@ -425,6 +423,22 @@ async def test_a_flood_of_calls() -> None:
             await asyncio.to_thread(command.ask, "GET", "/version")
         await floods
         await back_to(command, before)
+        assert command.end() == (0, "", "")
+
+
+@pytest.mark.asyncio
+async def test_api_clients_that_idle_do_not_take_the_last_descriptors() -> None:
+    with serving(files=100) as command:
+        idle = []
+        for _ in range(150):
+            reader, writer = await asyncio.open_connection("127.0.0.1", command.port)
+            idle.append(writer)
+            writer.write(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(SOON):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        command.ask("GET", "/version")
+        for writer in idle:
+            writer.transport.abort()
         assert command.end() == (0, "", "")
 
 

@@ -156,6 +156,11 @@ class Side(asyncio.Protocol):
                 self._transport.pause_reading()
 
     @property
+    def socket(self) -> socket.socket | None:
+        """Its socket, where there is one."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
+
+    @property
     def connected(self) -> bool:
         """Whether there is a transport."""
         return self._transport is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 
 try:
     import resource
@@ -20,14 +20,13 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def scarce() -> bool:
-    """Whether no more than the reserve is left."""
-    if resource is None:
+def reserved(sock: socket.socket | None) -> bool:
+    """Whether a socket has got one of the last descriptors. The kernel gives the lowest that is free."""
+    if resource is None or sock is None:
         return False
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        lowest = os.open(os.devnull, os.O_RDONLY)
-    except OSError:
-        return True
-    os.close(lowest)
-    return limit != resource.RLIM_INFINITY and lowest >= limit - min(RESERVE, limit // 4)
+        number = sock.fileno()
+    except NotImplementedError:  # a simulated one has none
+        return False
+    return limit != resource.RLIM_INFINITY and number >= limit - min(RESERVE, limit // 4)

@@ -10,7 +10,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import unquote, urlsplit
 
-from . import listener
+from . import descriptors, listener
 
 HEAD_LIMIT = 64 * 1024
 """Bytes that the request line and headers may have, and each line of a chunked body."""
@@ -113,7 +113,9 @@ class HttpServer:
             except Unacceptable as refusal:
                 response, lasting = refusal.response, False
             else:
-                response, lasting, head = await self._answer(request), request.lasting, request.method == "HEAD"
+                response, head = await self._answer(request), request.method == "HEAD"
+                # One that idles must not keep one of the last descriptors.
+                lasting = request.lasting and not descriptors.reserved(writer.get_extra_info("socket"))
             writer.write(encode(response, lasting=lasting, head=head))
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await writer.drain()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from . import descriptors, listener
 from .chain import Chain
-from .connection import Connection, How, Pipe, reset
+from .connection import Connection, How, Pipe, Side, reset
 from .errors import BadRequest, CannotListen, Exists, NotFound
 from .observer import SILENT, Observer
 from .refusals import Refusals, Reservation
@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: a herd must not lose SYNs, whose repetition takes the kernel a second."""
+TELL_AGAIN = 10.0
+"""Seconds for which a proxy does not tell again that there is no room for its clients."""
+
 STREAMS = ("upstream", "downstream")
 
 WILDCARDS = ("", "0.0.0.0", "::")
@@ -166,7 +169,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._accepted = 0
         self._resetting = False
-        self._crowded = False
+        self._told_at = -TELL_AGAIN
         self._refused_port: int | None = None
         self._reserved: Reservation | None = None
 
@@ -419,11 +422,7 @@ class Proxy:
         self._pipe(toxic, connection).change(add)
 
     def _accept(self) -> asyncio.Protocol:
-        crowded = descriptors.scarce()
-        if crowded and not self._crowded:
-            log.warning("proxy %s: no file descriptors are left for more clients; they are reset", self.name)
-        self._crowded = crowded
-        if self._resetting or crowded:
+        if self._resetting:
             self._observer.refused(self.name, asyncio.get_running_loop().time(), 0.0)
             return _Reset()
         self._accepted += 1
@@ -439,6 +438,8 @@ class Proxy:
         return connection.client
 
     def _dial(self, connection: Connection) -> None:
+        if self._turned_away(connection, connection.client):
+            return
         connection.dialling = connection.loop.create_task(self._connect(connection))
 
     async def _connect(self, connection: Connection) -> None:
@@ -447,7 +448,20 @@ class Proxy:
             await connection.loop.create_connection(lambda: connection.server, host or "localhost", port)
         except (OSError, ValueError, CannotListen) as error:  # ValueError: a host name that cannot be
             connection.unreachable(f"upstream {self.upstream} cannot be reached: {error}")
+        else:
+            self._turned_away(connection, connection.server)
         connection.dialling = None
+
+    def _turned_away(self, connection: Connection, side: Side) -> bool:
+        """Whether a connection is reset because a side of it has got one of the last descriptors."""
+        if not descriptors.reserved(side.socket):
+            return False
+        now = connection.loop.time()
+        if now - self._told_at >= TELL_AGAIN:
+            self._told_at = now
+            log.warning("proxy %s: no file descriptors are left for more clients; they are reset", self.name)
+        connection.cut("descriptors", "reset")
+        return True
 
     def _forget(self, connection: Connection) -> None:
         self.connections.pop(connection, None)
