@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from .dialect import Ack, Credentials, Dialect, Meaning, Message, Ping, Pong, Welcome, kind
 from .engine.frames import Encrypted, Head, Malformed, Opcode, Seen, StreamReader, inflaters
-from .engine.observer import Both, Observer, Place, Tap, Way
+from .engine.observer import Observer, Place, Tap, Way, together
 from .retry_after import retry_after
 from .timeline import SECRET_PARAMETERS, Timeline, digest, fingerprint
 
@@ -20,7 +20,7 @@ LONGEST_NAME = 32
 SECRET_COOKIE = "wschaos_token"
 
 
-class Recorder:
+class Recorder(Observer):
     """Writes what the engine sees onto a timeline; the engine's observer.
 
     Args:
@@ -61,13 +61,13 @@ class Recorder:
         """Tell an observer of a listener's connections too; ``only``: keep no record of them here."""
         self._counting[proxy] = observer, only
 
-    def attempt(self, proxy: str) -> Tap | None:
+    def attempt(self, proxy: str, number: int = 0) -> Tap | None:
         """A client has connected."""
         observer, only = self._counting.get(proxy, (None, False))
         if observer is None:
             return ConnectionRecorder(self, proxy)
-        counted = observer.attempt(proxy)
-        return counted if only or counted is None else Both(ConnectionRecorder(self, proxy), counted)
+        counted = observer.attempt(proxy, number)
+        return counted if only else together([ConnectionRecorder(self, proxy), counted])
 
     def refused(self, proxy: str, at: float, late: float) -> None:
         """A client was refused."""
@@ -85,9 +85,11 @@ class Recorder:
         self.timeline.sees_refused = False
 
 
-class ConnectionRecorder:
+class ConnectionRecorder(Tap):
     """Writes one connection. It reads both directions at both sides: a frame that is held or lost in between
     is on record as sent, and not as arrived."""
+
+    watching = True
 
     def __init__(self, recorder: Recorder, client: str) -> None:
         self._recorder = recorder

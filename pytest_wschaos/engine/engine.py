@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from .errors import BadRequest, Exists, NotFound
-from .observer import SILENT, Observer
+from .observer import SILENT, Observer, Observers
 from .proxy import Proxy
 from .refusals import Refusals, watch
 
@@ -18,16 +18,24 @@ class Engine:
 
     Args:
         seed: where all randomness comes from.
-        observer: is told of every connection.
+        observer: is told of every connection; :meth:`observe` adds others.
     """
 
     def __init__(self, *, seed: int = 0, observer: Observer = SILENT) -> None:
         self.proxies: dict[str, Proxy] = {}
         self._seed = seed
-        self._observer = observer
+        self._observers = Observers(observer)
         self._refusals: Refusals | None = None
         self._lock = asyncio.Lock()
         """Held while a proxy is started: of two requests for one name, the second finds the first's."""
+
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer too, from now on."""
+        self._observers.add(observer)
+
+    def unobserve(self, observer: Observer) -> None:
+        """Tell an observer no longer; it hears of connections that it knows until these end."""
+        self._observers.remove(observer)
 
     async def create(self, name: str, listen: str, upstream: str, *, enabled: bool = True) -> Proxy:
         """Add a proxy, and start it.
@@ -74,10 +82,13 @@ class Engine:
     async def _add(self, name: str, listen: str, upstream: str, enabled: bool) -> Proxy:
         if self._refusals is None:
             self._refusals = watch(asyncio.get_running_loop())
-        proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observer, refusals=self._refusals)
+        proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observers, refusals=self._refusals)
         if enabled:
             await proxy.start()
+        if (replaced := self.proxies.get(name)) is not None:
+            replaced.forgotten()
         self.proxies[name] = proxy
+        proxy.announce()
         return proxy
 
     @staticmethod
@@ -109,8 +120,10 @@ class Engine:
             NotFound: there is none of that name.
         """
         async with self._lock:
-            self.proxy(name).retire()
+            proxy = self.proxy(name)
+            proxy.retire()
             del self.proxies[name]
+            proxy.forgotten()
 
     async def start(self, name: str) -> None:
         """Let a proxy listen again; nothing happens where it does, or where there is none.

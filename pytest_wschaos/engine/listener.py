@@ -1,10 +1,15 @@
-"""How a listener is closed without losing the client that is just being accepted."""
+"""What listeners need: addresses, and an end that does not lose the client that is just being accepted."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
+
+
+def join_address(host: str, port: int) -> str:
+    """``host:port``, the host in brackets where it has colons."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def close(server: asyncio.Server) -> None:
