@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from . import listener
@@ -19,12 +20,12 @@ IDLE_TIMEOUT = 60.0
 READ_TIMEOUT = 15.0
 """Seconds in which a body must have come."""
 WRITE_TIMEOUT = 30.0
-"""Seconds in which a response must have been taken."""
+"""Seconds in which a response must have been taken; of one that is streamed, each piece may take as long as it will."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request. ``path`` is decoded and without the query; header names are in lower case."""
+    """A request. ``path`` is decoded and without the query, which is as it came; header names are in lower case."""
 
     method: str
     path: str
@@ -32,14 +33,26 @@ class Request:
     body: bytes
     lasting: bool
     """Whether the connection may be used for another one."""
+    query: str = ""
+    version: str = "HTTP/1.1"
+
+
+class Stream(Protocol):
+    """A body that comes piece by piece, until it ends, the client leaves or the server stops. Then it is closed."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces."""
+
+    async def aclose(self) -> None:
+        """Nothing more is asked for."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """A response; without a ``content_type`` it has no body."""
+    """A response; without a ``content_type`` it has no body. The connection ends with a body that is streamed."""
 
     status: int
-    body: bytes = b""
+    body: bytes | Stream = b""
     content_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -108,6 +121,9 @@ class HttpServer:
                 response, lasting = refusal.response, False
             else:
                 response, lasting = await self._answer(request), request.lasting
+            if not isinstance(response.body, bytes):
+                await _stream(response, response.body, reader, writer, chunked=request.version == "HTTP/1.1")
+                return
             writer.write(encode(response, lasting=lasting))
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await writer.drain()
@@ -143,11 +159,11 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     async with asyncio.timeout(READ_TIMEOUT):
         body = await _read_body(reader, headers)
     try:
-        path = unquote(urlsplit(parts[1]).path)
+        target = urlsplit(parts[1])
     except ValueError:
         raise Unacceptable(HTTPStatus.BAD_REQUEST, "not an HTTP/1.1 request target") from None
     lasting = parts[2] == "HTTP/1.1" and "close" not in headers.get("connection", "").lower()
-    return Request(parts[0], path, headers, body, lasting)
+    return Request(parts[0], unquote(target.path), headers, body, lasting, target.query, parts[2])
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
@@ -189,14 +205,56 @@ def _size(text: str, base: int, before: int = 0) -> int:
     return size
 
 
+async def _stream(
+    response: Response, body: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, chunked: bool
+) -> None:
+    """Send a body as it comes. A client that does not read is waited for; the body sees to it that nothing piles up."""
+    sending = asyncio.create_task(_send(response, body, writer, chunked=chunked))
+    leaving = asyncio.create_task(_left(reader))
+    try:
+        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sending.cancel()
+        leaving.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+        await body.aclose()
+    if sending.cancelled():  # the client has left before the end
+        writer.transport.abort()
+    else:
+        sending.result()
+
+
+async def _send(response: Response, body: Stream, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
+    framing = ["Transfer-Encoding: chunked"] if chunked else []
+    writer.write(_head(response, [*framing, "Connection: close"]))
+    async for piece in body:
+        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        await writer.drain()
+        await asyncio.sleep(0)  # others have their turn, however much there is to send
+    if chunked:
+        writer.write(b"0\r\n\r\n")
+    writer.transport.set_write_buffer_limits(0)
+    async with asyncio.timeout(WRITE_TIMEOUT):
+        await writer.drain()
+
+
+async def _left(reader: asyncio.StreamReader) -> None:
+    """Wait until the client has left; what it still sends is not read as a request."""
+    while await reader.read(HEAD_LIMIT):
+        pass
+
+
 def encode(response: Response, *, lasting: bool = True) -> bytes:
     """The response as it is sent."""
+    assert isinstance(response.body, bytes)
+    framing = [] if response.status == HTTPStatus.NO_CONTENT else [f"Content-Length: {len(response.body)}"]
+    return _head(response, framing if lasting else [*framing, "Connection: close"]) + response.body
+
+
+def _head(response: Response, framing: list[str]) -> bytes:
     lines = [f"HTTP/1.1 {int(response.status)} {HTTPStatus(response.status).phrase}"]
     if response.content_type:
         lines.append(f"Content-Type: {response.content_type}")
-    if response.status != HTTPStatus.NO_CONTENT:
-        lines.append(f"Content-Length: {len(response.body)}")
-    if not lasting:
-        lines.append("Connection: close")
+    lines += framing
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

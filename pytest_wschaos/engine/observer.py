@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from .proxy import Toxic
 
 Place = Literal["client", "server"]
 Way = Literal["up", "down"]
-ProxyChange = Literal["created", "enabled", "disabled", "deleted"]
-ToxicChange = Literal["added", "updated", "removed"]
+ProxyChange = Literal["proxy_created", "proxy_enabled", "proxy_disabled", "proxy_deleted"]
+ToxicChange = Literal["toxic_added", "toxic_updated", "toxic_removed"]
 
 
 class Tap:
@@ -20,7 +20,8 @@ class Tap:
     __slots__ = ()
 
     watching: bool = False
-    """Whether it wants to be told of data. What has become False stays so: a stream cannot be read from its middle."""
+    """Whether it wants to be told of data. Once it is False it stays so, since a stream cannot be read from its middle;
+    the piece that is on its way is told all the same."""
 
     def accepted(self, address: str) -> None:
         """The client is connected, from ``host:port``."""
@@ -42,6 +43,9 @@ class Tap:
 
     def cut(self, fault: str, how: Literal["fin", "reset"]) -> None:
         """The engine ends the connection."""
+
+    def acted(self, toxic: str, way: Way, **what: Any) -> None:
+        """A toxic has done something to what passes in a direction."""
 
 
 class Observer:
@@ -110,6 +114,11 @@ class Taps(Tap):
         """Passed on."""
         for tap in self._taps:
             tap.cut(fault, how)
+
+    def acted(self, toxic: str, way: Way, **what: Any) -> None:
+        """Passed on."""
+        for tap in self._taps:
+            tap.acted(toxic, way, **what)
 
 
 class Observers(Observer):

@@ -251,9 +251,9 @@ class Proxy:
     def announce(self) -> None:
         """Tell the observer that it is there, as it is, and from now on of what changes."""
         self._announced = True
-        self._tell("created")
+        self._tell("proxy_created")
         for toxic in self.toxics:
-            self._observer.toxic_changed(self.name, "added", toxic)
+            self._observer.toxic_changed(self.name, "toxic_added", toxic)
         self._tell_enabled()
 
     def _tell(self, change: ProxyChange) -> None:
@@ -263,7 +263,7 @@ class Proxy:
         """Tell of whether it takes clients, if that has changed."""
         if self._announced and self._told_enabled is self.refusing:
             self._told_enabled = not self.refusing
-            self._tell("enabled" if self._told_enabled else "disabled")
+            self._tell("proxy_enabled" if self._told_enabled else "proxy_disabled")
 
     def _tell_toxic(self, change: ToxicChange, toxic: Toxic) -> None:
         if self._announced:
@@ -271,7 +271,7 @@ class Proxy:
 
     def forgotten(self) -> None:
         """The engine has forgotten it, or has put another in its place."""
-        self._tell("deleted")
+        self._tell("proxy_deleted")
 
     def _watch(self, on: bool) -> None:
         """Be told of attempts while it refuses, or no more."""
@@ -325,7 +325,7 @@ class Proxy:
         values = {**known, **{key: value for key, value in (attributes or {}).items() if key in known}}
         toxic = Toxic(name, type, stream, toxicity, values, new_only)
         self.toxics.append(toxic)
-        self._tell_toxic("added", toxic)
+        self._tell_toxic("toxic_added", toxic)
         if not new_only:
             for connection, stages in list(self.connections.items()):
                 self._install(toxic, connection, stages, opened_with=False)
@@ -369,7 +369,7 @@ class Proxy:
         toxic = self.toxic(name)
         toxic.toxicity = toxic.toxicity if toxicity is None else toxicity
         toxic.attributes.update({key: value for key, value in (attributes or {}).items() if key in toxic.attributes})
-        self._tell_toxic("updated", toxic)
+        self._tell_toxic("toxic_updated", toxic)
         for connection, stage in list(self._carrying(name)):
             self._pipe(toxic, connection).change(lambda chain, now, stage=stage: stage.on_update(now))  # type: ignore[misc]
         return toxic
@@ -382,7 +382,7 @@ class Proxy:
         """
         toxic = self.toxic(name)
         self.toxics.remove(toxic)
-        self._tell_toxic("removed", toxic)
+        self._tell_toxic("toxic_removed", toxic)
         for connection, stage in list(self._carrying(name)):
             del self.connections[connection][name]
             if not stage.sticky:

@@ -98,7 +98,7 @@ class _Connection(Tap):
 
     def data(self, place: Place, way: Way, data: bytes) -> None:
         """Only the first bytes that go down are looked at."""
-        if place != "client" or way != "down":
+        if not self.watching or place != "client" or way != "down":
             return
         self.watching = False
         if data.startswith(UPGRADED):
