@@ -30,8 +30,10 @@ class Engine:
         """Held while a proxy is started: of two requests for one name, the second finds the first's."""
 
     def observe(self, observer: Observer) -> None:
-        """Tell an observer too, from now on."""
-        self._observers.add(observer)
+        """Tell an observer too, from now on, and of the proxies that there are."""
+        if self._observers.add(observer):
+            for proxy in self.proxies.values():
+                proxy.introduce(observer)
 
     def unobserve(self, observer: Observer) -> None:
         """Tell an observer no longer; it hears of connections that it knows until these end."""

@@ -127,10 +127,12 @@ class Observers(Observer):
     def __init__(self, *observers: Observer) -> None:
         self._all = list(observers)
 
-    def add(self, observer: Observer) -> None:
-        """Tell one more, from now on; one that is told already is not told twice."""
-        if observer not in self._all:
-            self._all.append(observer)
+    def add(self, observer: Observer) -> bool:
+        """Tell one more, from now on; returns whether it was not told already."""
+        if observer in self._all:
+            return False
+        self._all.append(observer)
+        return True
 
     def remove(self, observer: Observer) -> None:
         """Tell one no longer. Its taps are told of their connections until these end."""

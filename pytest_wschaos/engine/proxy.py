@@ -249,12 +249,17 @@ class Proxy:
             connection.drop()
 
     def announce(self) -> None:
-        """Tell the observer that it is there, as it is, and from now on of what changes."""
-        self._announced = True
-        self._tell("proxy_created")
+        """Tell the observer that it is there, and from now on of what changes."""
+        self._announced, self._told_enabled = True, not self.refusing
+        self.introduce(self._observer)
+
+    def introduce(self, observer: Observer) -> None:
+        """Tell an observer of it as it is now."""
+        observer.proxy_changed(self.name, "proxy_created", self.listen, self.upstream)
         for toxic in self.toxics:
-            self._observer.toxic_changed(self.name, "toxic_added", toxic)
-        self._tell_enabled()
+            observer.toxic_changed(self.name, "toxic_added", toxic)
+        if not self.refusing:
+            observer.proxy_changed(self.name, "proxy_enabled", self.listen, self.upstream)
 
     def _tell(self, change: ProxyChange) -> None:
         self._observer.proxy_changed(self.name, change, self.listen, self.upstream)
