@@ -28,6 +28,8 @@ BATCH = 50
 """Lines that a reader is given at once: about half a millisecond's work."""
 LONGEST = 500
 """Characters beyond which a value in an event is cut short."""
+SHORT = (bool, int, float, type(None))
+"""Values that are short as they are."""
 HEAD_LIMIT = 16 * 1024
 """Bytes of an HTTP head beyond which a connection is no longer read."""
 BEGINS: Mapping[Way, bytes] = {"up": b"GET ", "down": b"HTTP/"}
@@ -67,11 +69,18 @@ class Event(NamedTuple):
     number: int
     at: float
     kind: Kind
-    detail: Mapping[str, Any]
+    proxy: str
+    conn: int | None
+    detail: dict[str, Any]
 
     def line(self) -> bytes:
         """The event as a line of JSON."""
-        plain = {"n": self.number, "at": self.at, "kind": self.kind, **self.detail}
+        plain: dict[str, Any] = {"n": self.number, "at": self.at, "kind": self.kind}
+        if self.proxy:
+            plain["proxy"] = self.proxy
+        if self.conn is not None:
+            plain["conn"] = self.conn
+        plain |= self.detail
         return json.dumps(plain, separators=(",", ":"), default=repr).encode() + b"\n"
 
 
@@ -149,12 +158,12 @@ class EventLog(Observer):
     def tell(self, kind: Kind, proxy: str, conn: int | None = None, *, at: float | None = None, **detail: Any) -> None:
         """An event has happened, now or at a given earlier instant."""
         at = self.clock() if at is None else at
-        self.events.put(Event(self.events.last + 1, at, kind, _told(proxy, conn, detail)))
+        self.events.put(Event(self.events.last + 1, at, kind, proxy[:LONGEST], conn, _short(detail)))
         self.news.set()
 
     def tell_frame(self, kind: Kind, proxy: str, conn: int, **detail: Any) -> None:
         """A frame has passed."""
-        self.frames.put(Event(self.events.last, self.clock(), kind, _told(proxy, conn, detail)))
+        self.frames.put(Event(self.events.last, self.clock(), kind, proxy[:LONGEST], conn, detail))
         self.news.set()
 
     # --- what the engine calls
@@ -231,7 +240,7 @@ class Reader:
         if self.frames:
             lost["frames"] = max(0, frames.first - 1 - self._frame)
             self._frame += lost["frames"]
-        return [Event(self._event, self._log.clock(), "lost", lost).line()] if any(lost.values()) else []
+        return [Event(self._event, self._log.clock(), "lost", "", None, lost).line()] if any(lost.values()) else []
 
 
 class ConnectionLog(Tap):
@@ -327,21 +336,17 @@ def _stream(way: Way) -> StreamReader:
     return StreamReader(head_limit=HEAD_LIMIT, keep=CONTROL_LIMIT, begins=BEGINS[way])
 
 
-def _told(proxy: str, conn: int | None, detail: Mapping[str, Any]) -> dict[str, Any]:
-    """What an event holds, each value cut short."""
-    told = {"proxy": proxy} if conn is None else {"proxy": proxy, "conn": conn}
-    return {name: _short(value) for name, value in {**told, **detail}.items()}
+def _short(detail: dict[str, Any]) -> dict[str, Any]:
+    """What an event holds, each value cut short. Most are short; this is done for every event."""
+    for name, value in detail.items():
+        if type(value) is dict:
+            detail[name] = {key: _cut(one) for key, one in value.items()}
+        elif type(value) not in SHORT and (type(value) is not str or len(value) > LONGEST):
+            detail[name] = _cut(value)
+    return detail
 
 
-def _short(value: Any) -> Any:
-    if value is None or isinstance(value, int | float):
-        return value
-    if isinstance(value, dict):
-        return {name: _short_text(one) for name, one in value.items()}
-    return _short_text(value)
-
-
-def _short_text(value: Any) -> Any:
+def _cut(value: Any) -> Any:
     """A value, or the beginning of its text where that is long."""
     text = value if isinstance(value, str) else json.dumps(value, default=repr)
     return value if len(text) <= LONGEST else text[:LONGEST] + "..."

@@ -45,9 +45,10 @@ def request(head: Head) -> dict[str, Any]:
 def response(head: Head) -> dict[str, Any]:
     """What is told of the answer to it."""
     detail: dict[str, Any] = {"status": status(head)}
-    asked = retry_after({"Retry-After": head.headers.get("retry-after", ""), "Date": head.headers.get("date", "")})
-    if asked is not None:
-        detail["retry_after"] = asked
+    if "retry-after" in head.headers:
+        asked = retry_after({"Retry-After": head.headers["retry-after"], "Date": head.headers.get("date", "")})
+        if asked is not None:
+            detail["retry_after"] = asked
     if to := _target(head.headers.get("location", "")):
         detail["to"] = to
     return detail
@@ -73,8 +74,10 @@ def _target(location: str) -> str:
 
 def _cookie(header: str) -> str | None:
     """The cookie that holds the token; of other cookies the whole header, since any of them may."""
+    if not header:
+        return None
     try:
         cookies = SimpleCookie(header)
     except CookieError:
-        return header or None
-    return cookies[SECRET_COOKIE].value if SECRET_COOKIE in cookies else header or None
+        return header
+    return cookies[SECRET_COOKIE].value if SECRET_COOKIE in cookies else header

@@ -765,6 +765,31 @@ async def served(body: Pieces) -> tuple[HttpServer, asyncio.StreamReader, asynci
     return server, reader, writer
 
 
+async def test_others_have_their_turns_while_there_is_much_to_send(rig: Rig) -> None:
+    turns = 0
+    seen = []
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if body.pieces:
+            asyncio.get_running_loop().call_soon(turn)
+
+    class Noting(Pieces):
+        async def __anext__(self) -> bytes:
+            seen.append(turns)
+            return await super().__anext__()
+
+    body = Noting(*[b"x"] * 50)
+    server, reader, writer = await served(body)
+    turn()
+    async with asyncio.timeout(PATIENCE):
+        assert (await reader.read()).endswith(b"0\r\n\r\n")
+    assert len(set(seen)) > 25
+    await server.stop()
+    writer.transport.abort()
+
+
 async def test_a_body_that_fails_does_not_look_complete(rig: Rig) -> None:
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
@@ -797,6 +822,21 @@ async def test_a_client_that_does_not_take_the_end_is_let_go(rig: Rig, monkeypat
 
 
 # --- several observers ---
+
+
+async def test_a_tap_that_watches_no_longer_is_told_of_no_data(rig: Rig) -> None:
+    pair = await rig.pair()
+    await rig.echo(*pair, b"seen")
+    (tap,) = rig.notes.taps
+    tap.watching = False
+    await rig.echo(*pair, b"last")
+    await rig.echo(*pair, b"unseen")
+    assert not any(b"unseen" in data for data in tap.seen.values())
+    tap.watching = True  # it is too late
+    await rig.echo(*pair, b"unseen")
+    assert not any(b"unseen" in data for data in tap.seen.values())
+    pair[0].close()
+    await eventually(lambda: tap.ends, "the rest is told")
 
 
 class Counter(Observer):
