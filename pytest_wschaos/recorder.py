@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from .dialect import Ack, Credentials, Dialect, Meaning, Message, Ping, Pong, Welcome, kind
-from .engine.frames import Encrypted, Head, Malformed, Opcode, Seen, StreamReader, inflaters
-from .engine.observer import Both, Observer, Place, Tap, Way
-from .retry_after import retry_after
-from .timeline import SECRET_PARAMETERS, Timeline, digest, fingerprint
-
-LONGEST_NAME = 32
-"""Characters of a subprotocol's name above which it is taken for a token."""
-SECRET_COOKIE = "wschaos_token"
+from .engine import handshakes
+from .engine.frames import Encrypted, Head, Malformed, Opcode, Seen
+from .engine.observer import Observer, Place, Tap, Way, together
+from .engine.reading import SWITCHING, Reading
+from .timeline import Timeline, digest, fingerprint
 
 
-class Recorder:
+class Recorder(Observer):
     """Writes what the engine sees onto a timeline; the engine's observer.
 
     Args:
@@ -61,13 +54,13 @@ class Recorder:
         """Tell an observer of a listener's connections too; ``only``: keep no record of them here."""
         self._counting[proxy] = observer, only
 
-    def attempt(self, proxy: str) -> Tap | None:
+    def attempt(self, proxy: str, number: int = 0) -> Tap | None:
         """A client has connected."""
         observer, only = self._counting.get(proxy, (None, False))
         if observer is None:
             return ConnectionRecorder(self, proxy)
-        counted = observer.attempt(proxy)
-        return counted if only or counted is None else Both(ConnectionRecorder(self, proxy), counted)
+        counted = observer.attempt(proxy, number)
+        return counted if only else together([ConnectionRecorder(self, proxy), counted])
 
     def refused(self, proxy: str, at: float, late: float) -> None:
         """A client was refused."""
@@ -85,9 +78,10 @@ class Recorder:
         self.timeline.sees_refused = False
 
 
-class ConnectionRecorder:
-    """Writes one connection. It reads both directions at both sides: a frame that is held or lost in between
-    is on record as sent, and not as arrived."""
+class ConnectionRecorder(Tap):
+    """Writes one connection. A frame that is held or lost in between is on record as sent, and not as arrived."""
+
+    watching = True
 
     def __init__(self, recorder: Recorder, client: str) -> None:
         self._recorder = recorder
@@ -95,20 +89,18 @@ class ConnectionRecorder:
         self._dialect: Dialect | None = None
         self._client = client
         self._conn = recorder.timeline.next_connection()
-        self._readers = {(place, way): StreamReader() for place in ("client", "server") for way in ("up", "down")}
+        self._reading = Reading()
         self._record("attempt", "client")
 
     def data(self, place: Place, way: Way, data: bytes) -> None:
         """Bytes passed one side."""
-        reader = self._readers[place, way]
         try:
-            for item in reader.feed(data):
+            for item in self._reading.messages(place, way, data):
                 if isinstance(item, Head):
                     self._head(item, place, way)
                 else:
                     self._seen(item, place, way)
         except Malformed as error:
-            reader.frames = False
             if self._enters(place, way):
                 detail = {"encrypted": True} if isinstance(error, Encrypted) else {}
                 self._record("error", "proxy", way, error=f"not WebSocket, no longer read: {error}", **detail)
@@ -132,30 +124,15 @@ class ConnectionRecorder:
 
     def _head(self, head: Head, place: Place, way: Way) -> None:
         if way == "up":
-            request = _request(head)
+            request = handshakes.request(head)
             if place == "client":
                 self._dialect = self._recorder.handshake(request["path"], request.get("subprotocol", ""))
                 if self._dialect is None and self._recorder.dialect is not None:
                     request["spoken"] = False
             self._record("handshake", place, way, **request)
             return
-        status = int(head.start[1]) if re.fullmatch(r"[0-9]{3}", head.start[1]) else 0
-        detail: dict[str, Any] = {"status": status}
-        asked = retry_after({"Retry-After": head.headers.get("retry-after", ""), "Date": head.headers.get("date", "")})
-        if asked is not None:
-            detail["retry_after"] = asked
-        if to := _target(head.headers.get("location", "")):
-            detail["to"] = to
-        self._record("response", place, way, **detail)
-        if 100 <= status < 200 and status != 101:
-            self._readers[place, way].expect_head()
-            return
-        up, down = self._readers[place, "up"], self._readers[place, "down"]
-        if status != 101:
-            up.frames = down.frames = False
-            return
-        up.inflater, down.inflater = inflaters(head)
-        if place == "client" and not self._welcomes:
+        self._record("response", place, way, **handshakes.response(head))
+        if handshakes.status(head) == SWITCHING and place == "client" and not self._welcomes:
             self._record("ready", "client")
 
     @property
@@ -230,50 +207,3 @@ def _detail(meaning: Meaning) -> dict[str, Any]:
     if "session" in detail:
         detail["session"] = fingerprint(str(detail["session"]))
     return detail
-
-
-def _request(head: Head) -> dict[str, Any]:
-    """What is recorded of an upgrade request: query values and credentials only by fingerprint."""
-    path, _, query = head.start[1].partition("?")
-    if query:  # what has no name may be a secret as a whole
-        names = [part.partition("=")[0] + "=***" if "=" in part else "***" for part in query.split("&")]
-        path = f"{path}?{'&'.join(names)}"
-    detail: dict[str, Any] = {"path": path, "host": _host(head.headers.get("host", ""))}
-    if "origin" in head.headers:
-        detail["origin"] = head.headers["origin"]
-    if "sec-websocket-protocol" in head.headers:
-        # Browsers have no other header to put a token into, and so it is found among the subprotocols.
-        offered = [name.strip() for name in head.headers["sec-websocket-protocol"].split(",")]
-        detail["subprotocol"] = ", ".join(name if len(name) <= LONGEST_NAME else fingerprint(name) for name in offered)
-    token = next((value for name, value in parse_qsl(query) if name.lower() in SECRET_PARAMETERS), None)
-    found: tuple[tuple[str, Callable[[], str | None]], ...] = (
-        ("query", lambda: token),
-        ("header", lambda: head.headers.get("authorization", "").rpartition(" ")[2] or None),
-        ("cookie", lambda: _cookie(head.headers.get("cookie", ""))),
-    )
-    for mode, read in found:
-        if secret := read():
-            return detail | {"mode": mode, "fingerprint": fingerprint(secret)}
-    return detail
-
-
-def _host(authority: str) -> str:
-    """Host and port as they are compared: lower case, without a scheme's own port."""
-    return re.sub(r":(80|443)$", "", authority.lower())
-
-
-def _target(location: str) -> str:
-    """The host that a redirect points to; empty where it is the same one, as far as can be read."""
-    try:
-        return _host(urlsplit(location).netloc.rpartition("@")[2])
-    except ValueError:
-        return ""
-
-
-def _cookie(header: str) -> str | None:
-    """The cookie that holds the token; of other cookies the whole header, since any of them may."""
-    try:
-        cookies = SimpleCookie(header)
-    except CookieError:
-        return header or None
-    return cookies[SECRET_COOKIE].value if SECRET_COOKIE in cookies else header or None

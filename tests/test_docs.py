@@ -9,6 +9,8 @@ from typing import get_args
 import pytest
 
 from pytest_wschaos import Profile
+from pytest_wschaos.engine import events
+from pytest_wschaos.engine.events import Kind
 from pytest_wschaos.profile import PRESETS, REACTIONS, Reaction
 from pytest_wschaos.simulation import strategies
 from pytest_wschaos.simulation.schedule import KINDS, OF_THE_APPLICATION, OF_THE_SERVER, SAYS
@@ -36,6 +38,28 @@ def test_the_test_of_virtual_time_passes_as_it_is_written(pytester: pytest.Pytes
     pytester.makepyfile(test_it=code("docs/virtual-time.md")[0])
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--asyncio-mode=strict")
     result.assert_outcomes(passed=1)
+
+
+def test_the_test_of_events_passes_as_it_is_written(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makepyfile(test_it=code("docs/events.md")[0])
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--asyncio-mode=strict")
+    result.assert_outcomes(passed=1)
+
+
+def test_the_kinds_of_events_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8").partition("| kind | when |")[2]
+    named = [
+        kind for cell in re.findall(r"^\| (`.*?`) \| ", page, re.MULTILINE) for kind in re.findall(r"`(\w+)`", cell)
+    ]
+    assert sorted(named) == sorted(get_args(Kind))
+
+
+def test_the_bounds_of_events_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    assert f"The last {events.KEPT:,} events".replace(",", " ") in page
+    assert f"{events.READERS} readers" in page
+    assert f"longer than {events.LONGEST} characters" in page
 
 
 def test_the_first_test_is_that_of_the_examples() -> None:

@@ -7,12 +7,15 @@ import logging
 import posixpath
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from . import go_json
 from .engine import VERSION, Engine
 from .errors import EngineError
+from .events import EventLog
+from .events_api import EventsApi
 from .go_json import Fields
 from .http_server import HttpServer, Request, Response
 from .proxy import NewToxic, Proxy, Toxic, check_toxic
@@ -43,18 +46,23 @@ class Api:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._server = HttpServer(self._handle)
+        self._log = EventLog(lambda: asyncio.get_running_loop().time(), show_toxic)
+        self._events = EventsApi(engine, self._log)
         self._count = 0
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; returns the port.
+        """Listen; returns the port. From now on events are kept.
 
         Raises:
             OSError: the address is taken, or is none.
         """
-        return await self._server.start(host, port)
+        port = await self._server.start(host, port)
+        self._engine.observe(self._log)
+        return port
 
     async def stop(self) -> None:
         """Stop listening, and end every connection. The engine goes on."""
+        self._engine.unobserve(self._log)
         await self._server.stop()
 
     async def _handle(self, request: Request) -> Response:
@@ -66,25 +74,33 @@ class Api:
         if (cleaned := clean(request.path)) != request.path:
             query = f"?{request.query}" if request.query else ""
             return Response(301, headers={"Location": quote(cleaned) + query})
-        route = find(request.path)
-        if route is None:
+        answers = self._answers(request)
+        if answers is None:
             return Response(404, b"404 page not found\n", PLAIN, NO_SNIFF)
-        methods, names = route
-        handler = methods.get(request.method)
-        if handler is None:
+        answer = answers.get(request.method)
+        if answer is None:
             return Response(405)
-        response = await self._run(handler, request, names)
+        response = await self._run(answer, request)
         self._count += 1
         headers = {**response.headers, "X-Toxiproxy-Request-Id": f"{self._count:020x}"}
         return Response(response.status, response.body, response.content_type, headers)
 
-    async def _run(self, handler: Handler, request: Request, names: list[str]) -> Response:
+    def _answers(self, request: Request) -> Mapping[str, Callable[[], Awaitable[Response]]] | None:
+        """What answers a request, by method; None: there is nothing at its path."""
+        if (look := self._events.routes.get(request.path)) is not None:
+            return {"GET": partial(look, request)}
+        if (route := find(request.path)) is None:
+            return None
+        methods, names = route
+        return {method: partial(handler, self, request.body, names) for method, handler in methods.items()}
+
+    async def _run(self, answer: Callable[[], Awaitable[Response]], request: Request) -> Response:
         if request.headers.get("user-agent", "").startswith("Mozilla/"):
             # A web page must not control the engine through its reader's browser.
             return Response(403, b"User agent not allowed\n", PLAIN, NO_SNIFF)
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await handler(self, request.body, names)
+                return await answer()
         except EngineError as error:
             return Response(error.status, go_json.write(_error(error)) + b"\n", PLAIN, NO_SNIFF)
         except TimeoutError:

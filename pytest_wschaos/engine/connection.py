@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from .chain import Chain
+from .listener import join_address
 from .observer import Place, Tap, Way
 from .stage import End, Item
 
@@ -161,6 +162,12 @@ class Side(asyncio.Protocol):
         return None if self._transport is None else self._transport.get_extra_info("socket")
 
     @property
+    def peer(self) -> str:
+        """The peer's ``host:port``; empty where there is no transport."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return join_address(*name[:2]) if name else ""
+
+    @property
     def connected(self) -> bool:
         """Whether there is a transport."""
         return self._transport is not None
@@ -184,6 +191,8 @@ class Pipe:
         self.source = source
         self.target = target
         self.chain = Chain(self._out)
+        self.received = 0
+        """Bytes that have come from the source."""
         self._connection = connection
         self._loop = connection.loop
         self._timer: asyncio.TimerHandle | None = None
@@ -194,8 +203,13 @@ class Pipe:
 
     def feed(self, data: bytes) -> None:
         """Data has come from the source."""
-        self._connection.tap.data(self.source.place, self.way, data)
+        connection = self._connection
+        self.received += len(data)
+        if connection.watched:
+            connection.tap.data(self.source.place, self.way, data)
         self._feed(data)
+        if connection.watched:  # not before the data is on its way
+            connection.watched = connection.tap.watching
 
     def end(self) -> None:
         """The source has ended."""
@@ -247,7 +261,7 @@ class Pipe:
         if self._connection.closed:
             return  # it was cut by what came through just before
         if isinstance(item, bytes):
-            if not self.target.over:
+            if self._connection.watched and not self.target.over:
                 self._connection.tap.data(self.target.place, self.way, item)
             self.target.write(item)
         elif item is End.EOF:
@@ -291,6 +305,12 @@ class Connection:
         self.loop = loop
         self.tap = tap
         self.number = number
+        self.since = loop.time()
+        """When the client came."""
+        self.address = ""
+        """The client's ``host:port``, once it is accepted."""
+        self.watched = tap.watching
+        """Whether the tap is told of data."""
         self.closed = False
         """Whether nothing is passed on any more; what was passed on before may still be on its way out."""
         self.cutting = False
@@ -329,8 +349,11 @@ class Connection:
     def side_made(self, side: Side) -> None:
         """A side is connected."""
         if side is self.client:
+            self.address = side.peer
+            self.tap.accepted(self.address)
             self._dial(self)
             return
+        self.tap.connected()
         early, self._early = self._early or [], None
         for item in early:
             self.up.deliver(item)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from .errors import BadRequest, CannotListen, Exists, NotFound
-from .observer import SILENT, Observer
+from .observer import SILENT, Observer, Observers
 from .proxy import NewToxic, Proxy
 from .refusals import Refusals, watch
 
@@ -19,16 +19,26 @@ class Engine:
 
     Args:
         seed: where all randomness comes from.
-        observer: is told of every connection.
+        observer: is told of every connection; :meth:`observe` adds others.
     """
 
     def __init__(self, *, seed: int = 0, observer: Observer = SILENT) -> None:
         self.proxies: dict[str, Proxy] = {}
         self._seed = seed
-        self._observer = observer
+        self._observers = Observers(observer)
         self._refusals: Refusals | None = None
         self._lock = asyncio.Lock()
         """Held while a proxy is started: of two requests for one name, the second finds the first's."""
+
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer too, from now on, and of the proxies that there are."""
+        if self._observers.add(observer):
+            for proxy in self.proxies.values():
+                proxy.introduce(observer)
+
+    def unobserve(self, observer: Observer) -> None:
+        """Tell an observer no longer; it hears of connections that it knows until these end."""
+        self._observers.remove(observer)
 
     async def create(
         self, name: str, listen: str, upstream: str, *, enabled: bool = True, toxics: Iterable[NewToxic] = ()
@@ -79,7 +89,7 @@ class Engine:
     async def _add(self, name: str, listen: str, upstream: str, enabled: bool, toxics: Iterable[NewToxic]) -> Proxy:
         if self._refusals is None:
             self._refusals = watch(asyncio.get_running_loop())
-        proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observer, refusals=self._refusals)
+        proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observers, refusals=self._refusals)
         for toxic in toxics:
             proxy.add_toxic(
                 toxic.type,
@@ -90,7 +100,10 @@ class Engine:
             )
         if enabled:
             await proxy.start()
+        if (replaced := self.proxies.get(name)) is not None:
+            replaced.forgotten()
         self.proxies[name] = proxy
+        proxy.announce()
         return proxy
 
     @staticmethod
@@ -122,8 +135,10 @@ class Engine:
             NotFound: there is none of that name.
         """
         async with self._lock:
-            self.proxy(name).retire()
+            proxy = self.proxy(name)
+            proxy.retire()
             del self.proxies[name]
+            proxy.forgotten()
 
     async def start(self, name: str) -> None:
         """Let a proxy listen again; nothing happens where it does, or where there is none.

@@ -29,5 +29,11 @@ class Exists(EngineError):
     status = 409
 
 
+class Busy(EngineError):
+    """As many are served as can be."""
+
+    status = 503
+
+
 class CannotListen(EngineError):
     """The address cannot be listened on."""

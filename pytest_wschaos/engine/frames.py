@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 HEAD_LIMIT = 64 * 1024
 """Bytes that an HTTP head may have."""
@@ -57,8 +58,14 @@ class Seen:
     payload: bytes | None
 
 
-_Frame = tuple[bool, bool, Opcode, int, bytes | None]
-"""A whole frame: final, compressed, opcode, size, and the payload if it was kept."""
+class Frame(NamedTuple):
+    """A whole frame. ``payload`` is None where it was too large to be kept."""
+
+    final: bool
+    compressed: bool
+    opcode: Opcode
+    size: int
+    payload: bytes | None
 
 
 INFLATED_LIMIT = 8 * PAYLOAD_LIMIT
@@ -102,11 +109,19 @@ class Inflater:
 class StreamReader:
     """Fed with the bytes of one direction, it yields first the :class:`Head`, then what was :class:`Seen`.
 
+    Args:
+        head_limit: bytes that the head may have.
+        keep: bytes of a frame's payload that are kept; a larger frame is told by its size alone, once it has passed.
+        begins: what the head must begin with, so that anything else is known at its first byte.
+
     The owner sets ``inflater`` between the handshake and the first frame when compression was agreed, and
     ``frames`` to False when the handshake failed, after which nothing more is read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, head_limit: int | None = None, keep: int | None = None, begins: bytes = b"") -> None:
+        self._head_limit = HEAD_LIMIT if head_limit is None else head_limit
+        self._keep = PAYLOAD_LIMIT if keep is None else keep
+        self._begins = begins
         self.inflater: Inflater | None = None
         self.frames = True
         self._buffer = bytearray()
@@ -119,7 +134,19 @@ class StreamReader:
         self._to_skip = 0
 
     def feed(self, data: bytes) -> Iterator[Head | Seen]:
-        """What is complete with this data.
+        """What is complete with this data, messages put together of their fragments.
+
+        Raises:
+            Malformed: it is no HTTP head, or no frame.
+        """
+        for item in self.read(data):
+            if isinstance(item, Head):
+                yield item
+            elif (seen := self._assemble(*item)) is not None:
+                yield seen
+
+    def read(self, data: bytes) -> Iterator[Head | Frame]:
+        """What is complete with this data, frame by frame.
 
         Raises:
             Malformed: it is no HTTP head, or no frame.
@@ -134,8 +161,8 @@ class StreamReader:
                 yield head
             elif (frame := self._skip() if self._skipping else self._frame()) is None:
                 return
-            elif (seen := self._assemble(*frame)) is not None:
-                yield seen
+            else:
+                yield frame
 
     def expect_head(self) -> None:
         """Another head follows: the one before was only a provisional answer."""
@@ -144,9 +171,11 @@ class StreamReader:
     def _read_head(self) -> Head | None:
         if self._buffer.startswith(TLS_HANDSHAKE):
             raise Encrypted("TLS, which the proxy passes on as it is")
+        if not self._begins.startswith(self._buffer[: len(self._begins)]):
+            raise Malformed("not the head of WebSocket's handshake")
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
-            if len(self._buffer) > HEAD_LIMIT:
+            if len(self._buffer) > self._head_limit:
                 raise Malformed("no end of the HTTP head")
             return None
         text = self._buffer[:end].decode("latin-1")
@@ -154,7 +183,7 @@ class StreamReader:
         self._head_done = True
         return _head(text)
 
-    def _skip(self) -> _Frame | None:
+    def _skip(self) -> Frame | None:
         """Throw the bytes of a large frame away as they come; the frame, once they all have."""
         step = min(self._to_skip, len(self._buffer))
         del self._buffer[:step]
@@ -162,9 +191,9 @@ class StreamReader:
         if self._to_skip or self._skipping is None:
             return None
         (final, compressed, opcode, length), self._skipping = self._skipping, None
-        return final, compressed, opcode, length, None
+        return Frame(final, compressed, opcode, length, None)
 
-    def _frame(self) -> _Frame | None:
+    def _frame(self) -> Frame | None:
         """The next whole frame."""
         buffer = self._buffer
         if len(buffer) < 2:
@@ -186,7 +215,7 @@ class StreamReader:
         if opcode >= Opcode.CLOSE and length > CONTROL_LIMIT:
             raise Malformed(f"a control frame of {length} bytes")
         final, compressed = bool(first & 0x80), bool(first & 0x40)
-        if length > PAYLOAD_LIMIT:
+        if length > self._keep:
             if len(buffer) < body:
                 return None
             del buffer[:body]
@@ -198,7 +227,7 @@ class StreamReader:
         if masked:
             payload = unmask(payload, bytes(buffer[start:body]))
         del buffer[: body + length]
-        return final, compressed, opcode, length, payload
+        return Frame(final, compressed, opcode, length, payload)
 
     def _assemble(self, final: bool, compressed: bool, opcode: Opcode, size: int, payload: bytes | None) -> Seen | None:
         """Put fragments together; control frames may come between them."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from . import descriptors, listener
@@ -23,12 +24,12 @@ IDLE_TIMEOUT = 60.0
 READ_TIMEOUT = 15.0
 """Seconds in which a body must have come."""
 WRITE_TIMEOUT = 30.0
-"""Seconds in which a response must have been taken."""
+"""Seconds in which a response must have been taken; of one that is streamed, each piece may take as long as it will."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request. ``path`` is decoded and without the query; header names are in lower case."""
+    """A request. ``path`` is decoded and without the query, which is as it came; header names are in lower case."""
 
     method: str
     path: str
@@ -37,14 +38,25 @@ class Request:
     lasting: bool
     """Whether the connection may be used for another one."""
     query: str = ""
+    version: str = "HTTP/1.1"
+
+
+class Stream(Protocol):
+    """A body that comes piece by piece, until it ends, the client leaves or the server stops. Then it is closed."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces."""
+
+    async def aclose(self) -> None:
+        """Nothing more is asked for."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """A response; without a ``content_type`` it has no body."""
+    """A response; without a ``content_type`` it has no body. The connection ends with a body that is streamed."""
 
     status: int
-    body: bytes = b""
+    body: bytes | Stream = b""
     content_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -116,6 +128,9 @@ class HttpServer:
                 response, head = await self._answer(request), request.method == "HEAD"
                 # One that idles must not keep one of the last descriptors.
                 lasting = request.lasting and not descriptors.reserved(writer.get_extra_info("socket"))
+            if not isinstance(response.body, bytes):
+                await _stream(response, response.body, reader, writer, chunked=request.version == "HTTP/1.1")
+                return
             writer.write(encode(response, lasting=lasting, head=head))
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await writer.drain()
@@ -160,7 +175,7 @@ async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     if target is None or re.search("%(?![0-9A-Fa-f]{2})", target.path):
         raise Unacceptable(HTTPStatus.BAD_REQUEST, "not an HTTP/1.1 request target")
     lasting = parts[2] == "HTTP/1.1" and "close" not in headers.get("connection", "").lower()
-    return Request(parts[0], unquote(target.path), headers, body, lasting, target.query)
+    return Request(parts[0], unquote(target.path), headers, body, lasting, target.query, parts[2])
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
@@ -202,17 +217,60 @@ def _size(text: str, base: int, before: int = 0) -> int:
     return size
 
 
+async def _stream(
+    response: Response, body: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, chunked: bool
+) -> None:
+    """Send a body as it comes. A client that does not read is waited for; the body sees to it that nothing piles up."""
+    sending = asyncio.create_task(_send(response, body, writer, chunked=chunked))
+    leaving = asyncio.create_task(_left(reader))
+    try:
+        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sending.cancel()
+        leaving.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+        await body.aclose()
+    if sending.cancelled():  # the client has left before the end
+        writer.transport.abort()
+    else:
+        sending.result()
+
+
+async def _send(response: Response, body: Stream, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
+    framing = ["Transfer-Encoding: chunked"] if chunked else []
+    writer.write(_head(response, [*framing, "Connection: close"]))
+    async for piece in body:
+        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        await writer.drain()
+        await asyncio.sleep(0)  # others have their turn, however much there is to send
+    if chunked:
+        writer.write(b"0\r\n\r\n")
+    writer.transport.set_write_buffer_limits(0)
+    async with asyncio.timeout(WRITE_TIMEOUT):
+        await writer.drain()
+
+
+async def _left(reader: asyncio.StreamReader) -> None:
+    """Wait until the client has left; what it still sends is not read as a request."""
+    while await reader.read(HEAD_LIMIT):
+        pass
+
+
 def encode(response: Response, *, lasting: bool = True, head: bool = False) -> bytes:
     """The response as it is sent; to HEAD without its body."""
+    assert isinstance(response.body, bytes)
+    framing = [] if response.status == HTTPStatus.NO_CONTENT else [f"Content-Length: {len(response.body)}"]
+    framing += [] if lasting else ["Connection: close"]
+    return _head(response, framing) + (b"" if head else response.body)
+
+
+def _head(response: Response, framing: list[str]) -> bytes:
     lines = [
         f"HTTP/1.1 {int(response.status)} {HTTPStatus(response.status).phrase}",
         f"Date: {formatdate(usegmt=True)}",
     ]
     if response.content_type:
         lines.append(f"Content-Type: {response.content_type}")
-    if response.status != HTTPStatus.NO_CONTENT:
-        lines.append(f"Content-Length: {len(response.body)}")
-    if not lasting:
-        lines.append("Connection: close")
+    lines += framing
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head else response.body)
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -1,4 +1,4 @@
-"""How a listener is filled and closed without losing the client that is just being accepted."""
+"""What listeners need: addresses, and to be filled and closed without losing the client that is just being accepted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import socket
 BURST = 16
 """Connections that are accepted in one turn of the loop. Few: there must be a chance to say no before the descriptors
 run out. Then asyncio tells its exception handler for each one that it would have accepted, and pauses for a second."""
+
+
+def join_address(host: str, port: int) -> str:
+    """``host:port``, the host in brackets where it has colons."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def close(server: asyncio.Server) -> None:

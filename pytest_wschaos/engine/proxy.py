@@ -16,7 +16,8 @@ from . import descriptors, listener
 from .chain import Chain
 from .connection import Connection, How, Pipe, Side, reset
 from .errors import BadRequest, CannotListen, Exists, NotFound
-from .observer import SILENT, Observer
+from .listener import join_address
+from .observer import SILENT, SILENT_TAP, Observer, ProxyChange, ToxicChange
 from .refusals import Refusals, Reservation
 from .stage import Attributes, Stage
 from .toxics import TOXICS
@@ -134,11 +135,6 @@ async def resolve(address: str) -> tuple[str, int]:
     return str(found[0][4][0]), port
 
 
-def join_address(host: str, port: int) -> str:
-    """``host:port``, the host in brackets where it has colons."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 class Proxy:
     """One listener, its upstream, its connections and its toxics.
 
@@ -170,6 +166,8 @@ class Proxy:
         self._accepted = 0
         self._resetting = False
         self._told_at = -TELL_AGAIN
+        self._announced = False
+        self._told_enabled = False
         self._refused_port: int | None = None
         self._reserved: Reservation | None = None
 
@@ -186,6 +184,7 @@ class Proxy:
         """
         self._resetting = False
         if self.enabled:
+            self._tell_enabled()
             return
         try:
             host, port = await resolve(self.listen)
@@ -204,6 +203,7 @@ class Proxy:
             raise CannotListen(f"listen tcp {join_address(host, port)}: bind: {reason}") from error
         self.listen = join_address(*self._server.sockets[0].getsockname()[:2])
         self._forgive()
+        self._tell_enabled()
 
     async def _serve(self, host: str, port: int) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -250,6 +250,7 @@ class Proxy:
     def stop(self, how: How = "fin") -> None:
         """Stop listening and end all connections, as when a server goes down. ``listen`` stays what it was."""
         self._close()
+        self._tell_enabled()
         for connection in list(self.connections):
             connection.cut("down", how)
 
@@ -263,6 +264,7 @@ class Proxy:
             return
         if self._refusals is None:
             self._resetting = True
+            self._tell_enabled()
             self.cut("down", how)
             return
         self._refused_port = self.address[1]
@@ -299,8 +301,39 @@ class Proxy:
         """Stop, and let go of every socket at once."""
         self._close()
         self._forgive()
+        self._tell_enabled()
         for connection in list(self.connections):
             connection.drop()
+
+    def announce(self) -> None:
+        """Tell the observer that it is there, and from now on of what changes."""
+        self._announced, self._told_enabled = True, not self.refusing
+        self.introduce(self._observer)
+
+    def introduce(self, observer: Observer) -> None:
+        """Tell an observer of it as it is now."""
+        observer.proxy_changed(self.name, "proxy_created", self.listen, self.upstream)
+        for toxic in self.toxics:
+            observer.toxic_changed(self.name, "toxic_added", toxic)
+        if not self.refusing:
+            observer.proxy_changed(self.name, "proxy_enabled", self.listen, self.upstream)
+
+    def _tell(self, change: ProxyChange) -> None:
+        self._observer.proxy_changed(self.name, change, self.listen, self.upstream)
+
+    def _tell_enabled(self) -> None:
+        """Tell of whether it takes clients, if that has changed."""
+        if self._announced and self._told_enabled is self.refusing:
+            self._told_enabled = not self.refusing
+            self._tell("proxy_enabled" if self._told_enabled else "proxy_disabled")
+
+    def _tell_toxic(self, change: ToxicChange, toxic: Toxic) -> None:
+        if self._announced:
+            self._observer.toxic_changed(self.name, change, toxic)
+
+    def forgotten(self) -> None:
+        """The engine has forgotten it, or has put another in its place."""
+        self._tell("proxy_deleted")
 
     def _watch(self, on: bool) -> None:
         """Be told of attempts while it refuses, or no more."""
@@ -354,6 +387,7 @@ class Proxy:
         values = {**known, **{key: value for key, value in (attributes or {}).items() if key in known}}
         toxic = Toxic(name, type, stream, toxicity, values, new_only)
         self.toxics.append(toxic)
+        self._tell_toxic("toxic_added", toxic)
         if not new_only:
             for connection, stages in list(self.connections.items()):
                 self._install(toxic, connection, stages, opened_with=False)
@@ -381,6 +415,7 @@ class Proxy:
         toxic = self.toxic(name)
         toxic.toxicity = toxic.toxicity if toxicity is None else toxicity
         toxic.attributes.update({key: value for key, value in (attributes or {}).items() if key in toxic.attributes})
+        self._tell_toxic("toxic_updated", toxic)
         for connection, stage in list(self._carrying(name)):
             stage.toxicity = toxic.toxicity
             self._pipe(toxic, connection).change(lambda chain, now, stage=stage: stage.rerun(now, stage.on_update))  # type: ignore[misc]
@@ -394,6 +429,7 @@ class Proxy:
         """
         toxic = self.toxic(name)
         self.toxics.remove(toxic)
+        self._tell_toxic("toxic_removed", toxic)
         for connection, stage in list(self._carrying(name)):
             del self.connections[connection][name]
             if not (stage.active and stage.sticky):
@@ -427,7 +463,7 @@ class Proxy:
             return _Reset()
         self._accepted += 1
         loop = asyncio.get_running_loop()
-        tap = self._observer.attempt(self.name) or SILENT
+        tap = self._observer.attempt(self.name, self._accepted) or SILENT_TAP
         connection = Connection(loop, tap, self._dial, self._forget, self._accepted)
         stages: dict[str, Stage] = {}
         for toxic in self.toxics:
@@ -443,6 +479,7 @@ class Proxy:
         connection.dialling = connection.loop.create_task(self._connect(connection))
 
     async def _connect(self, connection: Connection) -> None:
+        connection.tap.dialling(self.upstream)
         try:
             host, port = parse_address(self.upstream)
             await connection.loop.create_connection(lambda: connection.server, host or "localhost", port)

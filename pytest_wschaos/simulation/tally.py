@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ..engine.observer import Place, Way
+from ..engine.observer import Observer, Place, Tap, Way
 from ..timeline import Timeline
 
 UPGRADED = (b"HTTP/1.1 101", b"HTTP/1.0 101")
@@ -20,7 +20,7 @@ LOOK_EVERY = 256
 """Pieces of data after which the progress is told."""
 
 
-class Tally:
+class Tally(Observer):
     """Counts the connections of a fleet; an engine's observer. Times are on the engine's clock, in seconds.
 
     Args:
@@ -48,7 +48,7 @@ class Tally:
 
     # --- what the engine calls
 
-    def attempt(self, proxy: str) -> _Connection:
+    def attempt(self, proxy: str, number: int) -> _Connection:
         """A client has connected."""
         now = self._timeline.now()
         self.attempts.append(now)
@@ -65,9 +65,6 @@ class Tally:
         if proxy == self._client:
             self.tell("attempt", "client", at, refused=True)
         self.look()
-
-    def blind(self, proxy: str) -> None:
-        """Some refused attempt could not be told; the recorder notes that."""
 
     def now(self) -> float:
         """The time."""
@@ -88,22 +85,22 @@ class Tally:
             self._timeline.record(kind, place, client=self._client, at=at, **detail)
 
 
-class _Connection:
+class _Connection(Tap):
     """One connection, as the engine tells of it."""
 
-    __slots__ = ("_light", "_open", "_read", "_tally")
+    __slots__ = ("_light", "_open", "_tally", "watching")
 
     def __init__(self, tally: Tally, light: bool) -> None:
         self._tally = tally
         self._light = light
-        self._read = False
+        self.watching = True
         self._open = False
 
     def data(self, place: Place, way: Way, data: bytes) -> None:
         """Only the first bytes that go down are looked at."""
-        if self._read or place != "client" or way != "down":
+        if not self.watching or place != "client" or way != "down":
             return
-        self._read = True
+        self.watching = False
         if data.startswith(UPGRADED):
             self._open = True
             self._tally.open += 1

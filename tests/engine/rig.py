@@ -13,7 +13,7 @@ from typing import Literal
 
 from pytest_wschaos.engine import listener
 from pytest_wschaos.engine.engine import Engine
-from pytest_wschaos.engine.observer import Place, Way
+from pytest_wschaos.engine.observer import Observer, Place, Tap, Way
 
 PATIENCE = 10.0
 """Seconds after which a test gives up waiting; no passing test comes near it."""
@@ -29,8 +29,10 @@ async def eventually(true: Callable[[], object], what: str) -> None:
         raise AssertionError(f"never: {what}") from None
 
 
-class TapNotes:
+class TapNotes(Tap):
     """What the engine told of one connection."""
+
+    watching = True
 
     def __init__(self) -> None:
         self.seen: dict[tuple[Place, Way], bytearray] = {
@@ -53,7 +55,7 @@ class TapNotes:
         self.errors.append(text)
 
 
-class Notes:
+class Notes(Observer):
     """What the engine told."""
 
     def __init__(self) -> None:
@@ -61,7 +63,7 @@ class Notes:
         self.refusals: list[str] = []
         self.blinded: list[str] = []
 
-    def attempt(self, proxy: str) -> TapNotes:
+    def attempt(self, proxy: str, number: int) -> TapNotes:
         self.taps.append(TapNotes())
         return self.taps[-1]
 
