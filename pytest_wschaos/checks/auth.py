@@ -442,7 +442,7 @@ def tokens_stay_secret(story: Story, profile: Profile) -> Finding:
 
 def _words(text: str) -> set[str]:
     """The parts of a text that may be a token, by what can surround one, and URL-decoded."""
-    words = set()
+    words: set[str] = set()
     for pattern in (r"[\s'\"<>(),;&?#]+", r"[\s'\"<>(),;&?#=:/@\[\]{}]+"):
         for word in re.split(pattern, text):
             words.update((word, word.partition("=")[2], word.rstrip("."), word.strip(PUNCTUATION)))

@@ -79,5 +79,5 @@ def show_connection(proxy: Proxy, connection: Connection) -> dict[str, Any]:
         "since": connection.since,
         "up": connection.up.received,
         "down": connection.down.received,
-        "toxics": list(proxy.connections[connection]),
+        "toxics": [name for name, stage in proxy.connections[connection].items() if stage.active],
     }

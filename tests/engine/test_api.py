@@ -6,11 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import pytest_asyncio
+from compat.wire import Answer
 
 from pytest_wschaos.engine import api as api_module
 from pytest_wschaos.engine import http_server
@@ -19,17 +18,6 @@ from pytest_wschaos.engine.api import Api
 from .rig import PATIENCE, Rig, eventually
 
 pytestmark = pytest.mark.asyncio
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 class Wire:
