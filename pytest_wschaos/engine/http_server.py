@@ -230,10 +230,7 @@ async def _stream(
         leaving.cancel()
         await asyncio.gather(sending, leaving, return_exceptions=True)
         await body.aclose()
-    if sending.cancelled():  # the client has left before the end
-        writer.transport.abort()
-    else:
-        sending.result()
+    sending.result()  # raises what cut it short, and be it that the client has left
 
 
 async def _send(response: Response, body: Stream, writer: asyncio.StreamWriter, *, chunked: bool) -> None:
