@@ -12,6 +12,7 @@ from .errors import EngineError
 from .go_json import Fields
 from .http_server import HttpServer, Request, Response
 from .proxy import Proxy, Toxic
+from .tls import Tls, read_tls
 
 TIMEOUT = 25.0
 """Seconds after which a request is given up, as in Toxiproxy."""
@@ -78,8 +79,8 @@ class Api:
         return _json(200, {name: show_proxy(proxy) for name, proxy in sorted(self._engine.proxies.items())})
 
     async def _create(self, body: bytes, names: list[str]) -> Response:
-        name, listen, upstream, enabled = new_proxy(Fields(go_json.read(body), "Proxy"))
-        return _json(201, show_proxy(await self._engine.create(name, listen, upstream, enabled=enabled)))
+        name, listen, upstream, enabled, tls = new_proxy(Fields(go_json.read(body), "Proxy"))
+        return _json(201, show_proxy(await self._engine.create(name, listen, upstream, enabled=enabled, tls=tls)))
 
     async def _proxy(self, body: bytes, names: list[str]) -> Response:
         return _json(200, show_proxy(self._engine.proxy(names[0])))
@@ -92,6 +93,7 @@ class Api:
             listen=fields.text("listen"),
             upstream=fields.text("upstream"),
             enabled=fields.boolean("enabled"),
+            tls=read_tls(fields),
         )
         return _json(200, show_proxy(proxy))
 
@@ -102,19 +104,19 @@ class Api:
     async def _populate(self, body: bytes, names: list[str]) -> Response:
         made: list[Proxy] = []
         try:
-            for name, listen, upstream, enabled in self._entries(body):
-                made.append(await self._engine.ensure(name, listen, upstream, enabled=enabled))
+            for name, listen, upstream, enabled, tls in self._entries(body):
+                made.append(await self._engine.ensure(name, listen, upstream, enabled=enabled, tls=tls))
         except EngineError as error:
             return _json(error.status, {**_error(error), "proxies": [show_proxy(proxy) for proxy in made] or None})
         return _json(201, {"proxies": [show_proxy(proxy) for proxy in made] or None})
 
-    def _entries(self, body: bytes) -> list[tuple[str, str, str, bool]]:
+    def _entries(self, body: bytes) -> list[tuple[str, str, str, bool, Tls]]:
         """All entries, each of them complete."""
         value = go_json.read(body)
         if value is not None and not isinstance(value, list):
             raise go_json.bad_body(f"json: cannot unmarshal {go_json.kind(value)} into Go value of type []Proxy")
         entries = [new_proxy(Fields(entry, "Proxy")) for entry in value or []]
-        for place, (name, _, upstream, _) in enumerate(entries, 1):
+        for place, (name, _, upstream, *_) in enumerate(entries, 1):
             self._engine.check_new(name, upstream, f" at proxy {place}")
         return entries
 
@@ -188,14 +190,15 @@ def find(path: str) -> tuple[Mapping[str, Handler], list[str]] | None:
     return None
 
 
-def new_proxy(fields: Fields) -> tuple[str, str, str, bool]:
-    """Name, listen, upstream and enabled of a proxy that is asked for."""
+def new_proxy(fields: Fields) -> tuple[str, str, str, bool, Tls]:
+    """Name, listen, upstream, enabled and TLS of a proxy that is asked for."""
     enabled = fields.boolean("enabled")
     return (
         fields.text("name") or "",
         fields.text("listen") or "",
         fields.text("upstream") or "",
         True if enabled is None else enabled,
+        read_tls(fields),
     )
 
 
@@ -214,6 +217,7 @@ def show_proxy(proxy: Proxy) -> dict[str, Any]:
         "enabled": not proxy.refusing,
         "Logger": {},
         "toxics": show_toxics(proxy),
+        **proxy.tls.shown,
     }
 
 

@@ -8,6 +8,7 @@ from .errors import BadRequest, Exists, NotFound
 from .observer import SILENT, Observer
 from .proxy import Proxy
 from .refusals import Refusals, watch
+from .tls import PLAIN, Tls
 
 VERSION = "2.12.0"
 """The version of Toxiproxy that the engine is compatible with, as ``/version`` reports it."""
@@ -29,7 +30,7 @@ class Engine:
         self._lock = asyncio.Lock()
         """Held while a proxy is started: of two requests for one name, the second finds the first's."""
 
-    async def create(self, name: str, listen: str, upstream: str, *, enabled: bool = True) -> Proxy:
+    async def create(self, name: str, listen: str, upstream: str, *, enabled: bool = True, tls: Tls = PLAIN) -> Proxy:
         """Add a proxy, and start it.
 
         Raises:
@@ -41,10 +42,10 @@ class Engine:
         async with self._lock:
             if name in self.proxies:
                 raise Exists("proxy already exists")
-            return await self._add(name, listen, upstream, enabled)
+            return await self._add(name, listen, upstream, enabled, tls)
 
-    async def ensure(self, name: str, listen: str, upstream: str, *, enabled: bool = True) -> Proxy:
-        """The proxy of that name, with that address and upstream: as it is, or made, or put in the place of another.
+    async def ensure(self, name: str, listen: str, upstream: str, *, enabled: bool = True, tls: Tls = PLAIN) -> Proxy:
+        """The proxy of that name, address, upstream and TLS: as it is, or made, or put in the place of another.
 
         Raises:
             CannotListen: the address is taken, or is none; a proxy that was to be replaced is left disabled.
@@ -52,15 +53,21 @@ class Engine:
         async with self._lock:
             existing = self.proxies.get(name)
             if existing is not None:
-                if not await existing.differs(listen, upstream):
+                if existing.tls.shown == tls.shown and not await existing.differs(listen, upstream):
                     return existing
                 existing.retire()
-            return await self._add(name, listen, upstream, enabled)
+            return await self._add(name, listen, upstream, enabled, tls)
 
     async def update(
-        self, name: str, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
+        self,
+        name: str,
+        *,
+        listen: str | None = None,
+        upstream: str | None = None,
+        enabled: bool | None = None,
+        tls: Tls = PLAIN,
     ) -> Proxy:
-        """Change what is given of a proxy; see :meth:`.Proxy.update`.
+        """Change what is given of a proxy; see :meth:`.Proxy.update`. TLS changes for new connections.
 
         Raises:
             NotFound: there is none of that name.
@@ -68,13 +75,16 @@ class Engine:
         """
         async with self._lock:
             proxy = self.proxy(name)
+            if tls is not PLAIN:
+                proxy.tls = tls
             await proxy.update(listen=listen, upstream=upstream, enabled=enabled)
             return proxy
 
-    async def _add(self, name: str, listen: str, upstream: str, enabled: bool) -> Proxy:
+    async def _add(self, name: str, listen: str, upstream: str, enabled: bool, tls: Tls) -> Proxy:
         if self._refusals is None:
             self._refusals = watch(asyncio.get_running_loop())
         proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observer, refusals=self._refusals)
+        proxy.tls = tls
         if enabled:
             await proxy.start()
         self.proxies[name] = proxy

@@ -70,6 +70,10 @@ class Fields:
         self._values: Mapping[str, Any] = value or {}
         self._struct = struct
 
+    def has(self, key: str) -> bool:
+        """Whether it is given, and not null."""
+        return self._values.get(key) is not None
+
     def text(self, key: str) -> str | None:
         """A string."""
         value = self._values.get(key)
