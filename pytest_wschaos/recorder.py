@@ -33,6 +33,7 @@ class Recorder:
         self.timeline = timeline
         self.dialect = dialect
         self._counting: dict[str, tuple[Observer, bool]] = {}
+        self._terminating: dict[str, str] = {}
         self._tell(dialect)
 
     def handshake(self, path: str, subprotocols: str) -> Dialect | None:
@@ -61,13 +62,20 @@ class Recorder:
         """Tell an observer of a listener's connections too; ``only``: keep no record of them here."""
         self._counting[proxy] = observer, only
 
+    def terminates(self, proxy: str, client: str) -> None:
+        """A listener ends TLS; its connections are those of a client who has another listener for plain ones."""
+        self._terminating[proxy] = client
+
     def attempt(self, proxy: str) -> Tap | None:
         """A client has connected."""
         observer, only = self._counting.get(proxy, (None, False))
         if observer is None:
-            return ConnectionRecorder(self, proxy)
+            return self._connection(proxy)
         counted = observer.attempt(proxy)
-        return counted if only or counted is None else Both(ConnectionRecorder(self, proxy), counted)
+        return counted if only or counted is None else Both(self._connection(proxy), counted)
+
+    def _connection(self, proxy: str) -> ConnectionRecorder:
+        return ConnectionRecorder(self, self._terminating.get(proxy, proxy), tls=proxy in self._terminating)
 
     def refused(self, proxy: str, at: float, late: float) -> None:
         """A client was refused."""
@@ -78,7 +86,8 @@ class Recorder:
             return
         number = self.timeline.next_connection()
         detail = {"refused": True, "late": late} if late else {"refused": True}
-        self.timeline.record("attempt", "client", client=proxy, conn=number, at=at, **detail)
+        client = self._terminating.get(proxy, proxy)
+        self.timeline.record("attempt", "client", client=client, conn=number, at=at, **detail)
 
     def blind(self, proxy: str) -> None:
         """Refused attempts can no longer be told apart."""
@@ -89,14 +98,15 @@ class ConnectionRecorder:
     """Writes one connection. It reads both directions at both sides: a frame that is held or lost in between
     is on record as sent, and not as arrived."""
 
-    def __init__(self, recorder: Recorder, client: str) -> None:
+    def __init__(self, recorder: Recorder, client: str, *, tls: bool = False) -> None:
         self._recorder = recorder
         self._timeline = recorder.timeline
         self._dialect: Dialect | None = None
         self._client = client
         self._conn = recorder.timeline.next_connection()
         self._readers = {(place, way): StreamReader() for place in ("client", "server") for way in ("up", "down")}
-        self._record("attempt", "client")
+        detail = {"tls": True} if tls else {}
+        self._timeline.record("attempt", "client", client=client, conn=self._conn, **detail)
 
     def data(self, place: Place, way: Way, data: bytes) -> None:
         """Bytes passed one side."""
