@@ -105,7 +105,7 @@ class ConnectionRecorder:
         self._client = client
         self._conn = recorder.timeline.next_connection()
         self._readers = {(place, way): StreamReader() for place in ("client", "server") for way in ("up", "down")}
-        detail = {"tls": True} if tls else {}
+        detail: dict[str, Any] = {"tls": True} if tls else {}
         self._timeline.record("attempt", "client", client=client, conn=self._conn, **detail)
 
     def data(self, place: Place, way: Way, data: bytes) -> None:

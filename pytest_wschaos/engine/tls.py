@@ -54,8 +54,7 @@ class Tls:
         end = TlsEnd(connection.server, self.server, failed=connection.tap.error, server_name=host)
         try:
             await connection.loop.create_connection(lambda: end, host, port)
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                await end.opened
+            await end.shaken()
         except BaseException:
             end.opened.cancel()
             end.abort()
@@ -163,6 +162,18 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
         self._closing = False
         self._fin_sent = False
 
+    async def shaken(self) -> None:
+        """Wait for the end of the handshake.
+
+        Raises:
+            OSError: it has failed, or takes longer than :data:`HANDSHAKE_TIMEOUT`.
+        """
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                await self.opened
+        except TimeoutError:
+            raise TimeoutError(f"no TLS handshake within {HANDSHAKE_TIMEOUT:g} s") from None
+
     # --- the protocol of TCP
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -184,6 +195,7 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
 
     def eof_received(self) -> bool:
         self._peer_ended = True
+        self._tell_of_a_break()
         if not self._known:
             self._end_dial(ConnectionResetError("it ended the TLS handshake"))
             return False
@@ -194,6 +206,7 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
     def connection_lost(self, error: Exception | None) -> None:
         self._deaf = self._closing = True
         if self._known:
+            self._tell_of_a_break()
             self._side.connection_lost(error)
         else:
             self._end_dial(error or ConnectionResetError("it ended the TLS handshake"))
@@ -258,6 +271,11 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
         else:
             self._failed(f"TLS: {reason}")
             self._side.finish()
+
+    def _tell_of_a_break(self) -> None:
+        """Some clients end TCP without saying why, in place of a handshake."""
+        if self._accepts and not self._shaken and not self._side.over:
+            self._failed("TLS: the peer left amid the handshake")
 
     def _end_dial(self, error: Exception) -> None:
         if not self.opened.done():
