@@ -255,6 +255,17 @@ async def test_the_reference_client_tries_again_until_it_is_good(wschaos: Chaos,
         wschaos.assert_rules("RECONNECT-02", "RECONNECT-03", "BACKOFF-01", "BACKOFF-04")
 
 
+@pytest.mark.wschaos(clock="virtual", profile=QUICK.with_(reconnect={"max_retries": 3}))
+@asynchronous
+async def test_a_client_that_gives_up_over_it_is_judged_by_its_retries(wschaos: Chaos) -> None:
+    async with wschaos.client(wss=True):
+        await wschaos.wait_for("ready")
+        with wschaos.bad_certificate("untrusted"), wschaos.abort():
+            await wschaos.wait_for("app.gave_up")
+            await asyncio.sleep(100)
+        wschaos.assert_rules("RECONNECT-06", "BACKOFF-01")
+
+
 @on_both_clocks
 @asynchronous
 async def test_of_several_bad_certificates_the_last_is_presented(wschaos: Chaos) -> None:

@@ -70,7 +70,8 @@ class TlsPeer:
     async def receive(self, size: int) -> bytes:
         data = bytearray()
         while len(data) < size:
-            assert (more := await self.read())
+            more = await self.read()
+            assert more
             data += more
         assert len(data) == size
         return bytes(data)
