@@ -52,12 +52,11 @@ class Tls:
             await connection.loop.create_connection(lambda: connection.server, host, port)
             return
         end = TlsEnd(connection.server, self.server, failed=connection.tap.error, server_name=host)
+        tcp, _ = await connection.loop.create_connection(lambda: end, host, port)
         try:
-            await connection.loop.create_connection(lambda: end, host, port)
             await end.shaken()
         except BaseException:
-            end.opened.cancel()
-            end.abort()
+            tcp.abort()
             raise
 
 
@@ -153,7 +152,7 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
         self._accepts = server_name is None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side=self._accepts, server_hostname=server_name)
-        self._tcp: asyncio.Transport | None = None
+        self._tcp: asyncio.Transport
         self._known = False  # to the side
         self._shaken = False  # hands, that is
         self._deaf = False  # nothing is decrypted any more
@@ -259,8 +258,8 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
     def _fail(self, error: ssl.SSLError) -> None:
         """The peer has broken it off, or is not to be spoken with."""
         self._deaf = True
-        self._flush()  # the alert that says why
         if not self._known:
+            self._flush()  # the alert that says why
             self._end_dial(error)
             return
         reason = (error.reason or str(error)).lower().replace("_", " ")
@@ -280,6 +279,7 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
     def _end_dial(self, error: Exception) -> None:
         if not self.opened.done():
             self.opened.set_exception(error)
+            self.opened.exception()  # it is no fault of the program's if nobody waits for it any more
 
     def _silent(self, silent: bool) -> bool:
         """Whether a client's handshake meets a link that is dead in a direction: no more of it passes than of data."""
@@ -287,13 +287,13 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
 
     def _flush(self) -> None:
         data = self._out.read()
-        if data and self._tcp is not None and not self._silent(self._side.into.silent):
+        if data and not self._silent(self._side.into.silent):
             self._tcp.write(data)
 
     # --- the transport of the side
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default if self._tcp is None else self._tcp.get_extra_info(name, default)
+        return self._tcp.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
         return self._closing
@@ -305,15 +305,13 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
         self._flush()
 
     def pause_reading(self) -> None:
-        if self._tcp is not None:
-            self._tcp.pause_reading()
+        self._tcp.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._tcp is not None:
-            self._tcp.resume_reading()
+        self._tcp.resume_reading()
 
     def get_write_buffer_size(self) -> int:
-        return 0 if self._tcp is None else self._tcp.get_write_buffer_size()
+        return self._tcp.get_write_buffer_size()
 
     def can_write_eof(self) -> bool:
         return True
@@ -321,12 +319,11 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
     def write_eof(self) -> None:
         """A FIN without a farewell."""
         self._deaf = self._fin_sent = True
-        if self._tcp is not None:
-            self._tcp.write_eof()
+        self._tcp.write_eof()
 
     def close(self) -> None:
         """The farewell and a FIN, behind what is still to be sent. What the peer still says is thrown away."""
-        if self._closing or self._tcp is None:
+        if self._closing:
             return
         self._closing = self._deaf = True
         with suppress(ssl.SSLError):  # it would wait for the peer's farewell, or there is none to be said
@@ -336,16 +333,12 @@ class TlsEnd(asyncio.Protocol, asyncio.Transport):
             self._tcp.close()
             return
         # The peer answers a farewell with its own: to a closed socket, which would be answered with a RST.
-        try:
+        with suppress(OSError):  # the peer has reset it, which was not read yet
             self.write_eof()
-        except OSError:  # the peer has reset it, which was not read yet
-            self._tcp.abort()
-            return
         self._tcp.resume_reading()
         self._side.keep(LINGER)
 
     def abort(self) -> None:
         """End TCP at once."""
         self._deaf = self._closing = True
-        if self._tcp is not None:
-            self._tcp.abort()
+        self._tcp.abort()

@@ -21,12 +21,13 @@ BOTH = ("upstream", "downstream")
 
 
 class TlsPeer:
-    """A client that speaks TLS over a plain connection of the rig, and sees its farewell apart from TCP's end."""
+    """Speaks TLS over a plain connection of the rig, and sees its farewell apart from TCP's end."""
 
-    def __init__(self, tcp: Peer, context: ssl.SSLContext) -> None:
+    def __init__(self, tcp: Peer, context: ssl.SSLContext, *, serves: bool = False) -> None:
         self.tcp = tcp
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_hostname="127.0.0.1")
+        name = None if serves else "127.0.0.1"
+        self._tls = context.wrap_bio(self._in, self._out, server_side=serves, server_hostname=name)
 
     async def shake(self) -> None:
         """The handshake; raises EOFError where the proxy ends it."""
@@ -226,6 +227,7 @@ async def test_the_servers_end_is_told_with_a_farewell_behind_the_data(
 ) -> None:
     monkeypatch.setattr("pytest_wschaos.engine.tls.LINGER", 600)
     client, server = await tls_pair(secure, authority)
+    connections(secure)[0].client.read(False)  # as where its toxics hold all that they may
     await server.send(bytes(300_000))
     server.close()
     assert len(await client.rest()) == 300_000
@@ -302,7 +304,9 @@ async def test_abort_is_a_reset(secure: Rig, authority: Authority, shaken: bool)
 
 
 @pytest.mark.parametrize("shaken", [True, False])
-async def test_disconnect_is_a_fin_without_a_farewell(secure: Rig, authority: Authority, shaken: bool) -> None:
+async def test_disconnect_is_a_fin_without_a_farewell(
+    secure: Rig, authority: Authority, caplog: pytest.LogCaptureFixture, shaken: bool
+) -> None:
     client = await tls_client(secure, authority)
     await eventually(lambda: connections(secure), "it is accepted")
     if shaken:
@@ -317,6 +321,7 @@ async def test_disconnect_is_a_fin_without_a_farewell(secure: Rig, authority: Au
     client.tcp.close()
     await forgotten(secure)
     assert secure.notes.taps[0].ends[0] == ("client", "proxy", "fin")
+    assert not caplog.records
 
 
 async def test_disconnect_is_no_error_after_the_clients_farewell(secure: Rig, authority: Authority) -> None:
@@ -489,6 +494,13 @@ async def test_an_upstream_that_is_not_trusted_is_not_spoken_with(rig: Rig, auth
     assert len(tap.errors) == 1
     assert "certificate verify failed" in tap.errors[0]
     assert tap.ends == [("client", "proxy", "fin")]
+
+
+async def test_an_upstream_that_is_not_trusted_is_told(rig: Rig, authority: Authority) -> None:
+    rig.proxy.tls = Tls(None, authority.client)
+    _, server = await rig.pair()
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert.unknown.ca"):
+        await TlsPeer(server, authority.server("untrusted"), serves=True).shake()
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
