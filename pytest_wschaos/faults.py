@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .peers import Peer
 
 Direction = Literal["both", "up", "down"]
+BadCertificate = Literal["expired", "wrong_name", "untrusted"]
 
 CLIENT = "client"
 """The name of the first listener, and of the client that connects to it."""
@@ -151,6 +152,20 @@ class NetworkFaults:
     def disconnect(self, *, must_bite: bool = True) -> Fault:
         """End (FIN, no Close frame) the connections that are live now. New ones are not touched."""
         return self._network.cut("disconnect", "fin", must_bite=must_bite)
+
+    def bad_certificate(self, which: BadCertificate = "expired", *, must_bite: bool = True) -> Fault:
+        """Present a bad certificate in new TLS handshakes: ``expired``, for another host (``wrong_name``), or of an
+        authority that the client does not know (``untrusted``). Live connections go on.
+
+        It concerns the listeners on which the proxy ends TLS (``wss_url``); of several the last one is presented.
+
+        Raises:
+            FaultError: there is no such certificate, or the proxy passes the server's own TLS through.
+            TrustmeMissing: the extra ``tls`` is not installed.
+        """
+        if which not in get_args(BadCertificate):
+            raise FaultError(f"which = {which!r}: must be 'expired', 'wrong_name' or 'untrusted'")
+        return self._network.bad_certificate(which, must_bite=must_bite)
 
     def refuse(self, *, must_bite: bool = True) -> Fault:
         """Stop listening, as a server that is down: live connections end (FIN), attempts are refused until removal.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import ssl
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,12 +60,17 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         upstream: ``host:port``, or a ws or wss URL whose path is then kept.
         profile: the figures of the client under test.
         dialect: reads the protocol's messages; None: frames only.
+        terminate: of a wss upstream: end TLS in the proxy and encrypt anew, so that frames can be read; clients need
+            ``ssl_context``. Without it TLS passes through untouched.
+        upstream_ssl: what the proxy trusts then; None: the system's authorities.
         seed: where the faults' randomness comes from.
         repeat: the command that repeats the test.
         loop: a virtual loop to run on; by default the one that is running, in real time a thread of its own.
 
     Raises:
-        UpstreamError: nothing listens there, or the name cannot be resolved.
+        UpstreamError: nothing listens there, or the name cannot be resolved; or TLS is to be ended in front of a
+            server that speaks none.
+        TrustmeMissing: TLS is to be ended, and the extra ``tls`` is not installed.
     """
 
     def __init__(
@@ -73,6 +79,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         *,
         profile: Profile | str | None = None,
         dialect: Dialect | None = None,
+        terminate: bool = False,
+        upstream_ssl: ssl.SSLContext | None = None,
         seed: int = 0,
         repeat: str = "",
         loop: asyncio.AbstractEventLoop | None = None,
@@ -82,8 +90,15 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         self.dialect = dialect_instance(dialect)
         self.repeat = repeat
         self._scheme, self._address, self._path, self._query = _split(upstream)
+        if (terminate or upstream_ssl is not None) and self._scheme != "wss":
+            raise UpstreamError(f"upstream {upstream!r}: terminate and upstream_ssl are for a wss:// URL")
+        if upstream_ssl is not None and not terminate:
+            raise UpstreamError("upstream_ssl: goes with terminate=True; else the client itself trusts the server")
+        self._terminates = terminate
+        self._upstream_ssl = upstream_ssl
         self._peer: Peer | None = None
         self._listeners: dict[str, str] = {}
+        self._tls_listeners: dict[str, str] = {}
         self._started = ExitStack()
         """What has to be ended, in the order in which it was started; all of it is, whatever fails."""
         self._runner = runner(loop)
@@ -106,12 +121,27 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         )
         self._cursor = Cursor(self.timeline)
         self._recorder = Recorder(self.timeline, self.dialect)
-        self._network = ChaosNetwork(self._runner, self.timeline, self._recorder, self._address, seed=self.seed)
+        encrypts = self._terminates and (self._upstream_ssl or ssl.create_default_context())
+        self._network = ChaosNetwork(
+            self._runner,
+            self.timeline,
+            self._recorder,
+            self._address,
+            seed=self.seed,
+            upstream_tls=encrypts or None,
+            passes_tls=self._scheme == "wss" and not self._terminates,
+        )
         self._started.callback(self._network.stop)
         meter = LagMeter(loop, self.timeline)
         self._runner.call(meter.start)
         self._started.callback(self._runner.call, meter.stop)
-        self._listeners[CLIENT] = self._network.listen(CLIENT)
+        self._listen(CLIENT)
+
+    def _listen(self, client: str) -> None:
+        """A listener of a client, unless it has one."""
+        if client not in self._listeners:
+            listen = self._network.listen_tls(client, client) if self._terminates else self._network.listen(client)
+            self._listeners[client] = listen
 
     def stop(self) -> None:
         """End everything: faults, connections, server, thread. A second call does nothing."""
@@ -154,9 +184,38 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         """The URL of another client, on a listener of its own, so that the checks can tell the clients apart."""
         if not isinstance(client, str) or not client:
             raise ValueError(f"client = {client!r}: must be a name")
-        if client not in self._listeners:
-            self._listeners[client] = self._network.listen(client)
+        self._listen(client)
         return urlunsplit((self._scheme, self._listeners[client], self._path, self._query, ""))
+
+    @property
+    def wss_url(self) -> str:
+        """:attr:`url` for a client that speaks TLS, and trusts what :attr:`ssl_context` does."""
+        return self.wss_url_for(CLIENT)
+
+    def wss_url_for(self, client: str) -> str:
+        """:meth:`url_for` for a client that speaks TLS. The proxy ends it, so that all that is judged can be read.
+
+        Where the server itself speaks wss it is the same as :meth:`url_for`.
+
+        Raises:
+            TrustmeMissing: the extra ``tls`` is not installed.
+        """
+        url = self.url_for(client)
+        if self._scheme == "wss":
+            return url
+        if client not in self._tls_listeners:
+            self._tls_listeners[client] = self._network.listen_tls(f"{client}+tls", client)
+        return urlunsplit(("wss", self._tls_listeners[client], self._path, self._query, ""))
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """For a client on :attr:`wss_url`: it trusts the authority of this test, and no other.
+
+        Raises:
+            FaultError: the proxy passes the server's own TLS through, whose authority it does not know.
+            TrustmeMissing: the extra ``tls`` is not installed.
+        """
+        return self._network.authority.client
 
     @property
     def virtual(self) -> bool:
@@ -324,7 +383,12 @@ class Chaos(ChaosProxy):
     @property
     def echo_url(self) -> str:
         """A plain echo through the proxy, for clients that speak no protocol of ours."""
-        return urlunsplit((self._scheme, self._listeners[CLIENT], "/echo", "", ""))
+        return urlunsplit(urlsplit(self.url)._replace(path="/echo", query=""))
+
+    @property
+    def wss_echo_url(self) -> str:
+        """:attr:`echo_url` for a client that speaks TLS; see :attr:`wss_url`."""
+        return urlunsplit(urlsplit(self.wss_url)._replace(path="/echo", query=""))
 
     @property
     def token(self) -> str:
@@ -341,13 +405,14 @@ class Chaos(ChaosProxy):
         return self._token
 
     def client(
-        self, name: str = CLIENT, *, kind: type[ReferenceClient] = ReferenceClient, **options: Any
+        self, name: str = CLIENT, *, kind: type[ReferenceClient] = ReferenceClient, wss: bool = False, **options: Any
     ) -> ClientHandle:
         """A reference client on the engine's loop, connecting through the proxy, its events on record.
 
         Args:
             name: the client's listener; each further client takes a name of its own.
             kind: the reference client, or a subclass of it.
+            wss: whether it speaks TLS, trusting :attr:`ssl_context` unless it is given another ``ssl``.
             options: what the reference client takes; by default the test's profile and current token.
 
         Raises:
@@ -358,6 +423,7 @@ class Chaos(ChaosProxy):
         settings: dict[str, Any] = {
             "token": lambda: self.token,
             "seed": random.Random(f"{name}/{self.seed}").getrandbits(64),
+            **({"ssl": self.ssl_context} if wss else {}),
             **options,
             "profile": self._profile(options.get("profile")),
         }
@@ -371,7 +437,7 @@ class Chaos(ChaosProxy):
         self._clients.add(name)
         return ClientHandle(
             self._runner,
-            kind(self.url_for(name), **settings, on_event=on_event),
+            kind(self.wss_url_for(name) if wss else self.url_for(name), **settings, on_event=on_event),
             lambda topic, data, ref: self.sent(data, topic=topic, ref=ref, client=name),
             lambda what, detail: self.timeline.record(f"app.{what}", "app", client=name, **detail),
             settings["profile"].close.timeout,

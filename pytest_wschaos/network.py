@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .certificates import Authority, Certificate
 from .engine.connection import How
 from .engine.engine import Engine
 from .engine.errors import NotFound
 from .engine.proxy import Proxy
-from .faults import Direction, Fault
+from .engine.tls import PLAIN, Tls
+from .faults import BadCertificate, Direction, Fault, FaultError
 from .inline import Runner
 from .recorder import Recorder
 from .timeline import Timeline
@@ -58,17 +62,34 @@ class ChaosNetwork:
     Args:
         upstream: ``host:port`` of the server.
         seed: where the engine's randomness comes from.
+        upstream_tls: what is trusted where the engine speaks TLS with the server; None: it does not.
+        passes_tls: whether client and server speak TLS with each other, through the engine.
     """
 
-    def __init__(self, runner: Runner, timeline: Timeline, recorder: Recorder, upstream: str, *, seed: int) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        timeline: Timeline,
+        recorder: Recorder,
+        upstream: str,
+        *,
+        seed: int,
+        upstream_tls: ssl.SSLContext | None = None,
+        passes_tls: bool = False,
+    ) -> None:
         self._runner = runner
         self._timeline = timeline
         self._upstream = upstream
+        self._recorder = recorder
+        self._upstream_tls = upstream_tls
+        self._passes_tls = passes_tls
         self._engine = Engine(seed=seed, observer=recorder)
         self._api: Api | None = None
         self._toxics: dict[int, _Toxic] = {}
         self._refusing: set[int] = set()
         self._stopped: list[str] = []  # the proxies that refuse because of a fault
+        self._terminating: set[str] = set()
+        self._bad: dict[int, BadCertificate] = {}
         self._count = 0
 
     @property
@@ -84,8 +105,39 @@ class ChaosNetwork:
         """
         return self._runner.run(self._listen(name))
 
-    async def _listen(self, name: str) -> str:
-        proxy = await self._engine.create(name, "127.0.0.1:0", self._upstream)
+    def listen_tls(self, name: str, client: str) -> str:
+        """Open a listener that ends TLS, as another one of a client, or its only one."""
+        tls = Tls(self.authority.server(self._presented), self._upstream_tls)
+
+        async def listen() -> str:
+            self._recorder.terminates(name, client)
+            address = await self._listen(name, tls)
+            self._terminating.add(name)
+            return address
+
+        return self._runner.run(listen())
+
+    @cached_property
+    def authority(self) -> Authority:
+        """Of the certificates that the engine presents.
+
+        Raises:
+            FaultError: the engine presents none.
+            TrustmeMissing: there can be none.
+        """
+        if self._passes_tls:
+            raise FaultError(
+                "the proxy passes the server's own TLS through: "
+                "with wschaos_proxy(..., terminate=True) it has a certificate of its own"
+            )
+        return Authority()
+
+    @property
+    def _presented(self) -> Certificate:
+        return next(reversed(self._bad.values()), "good")
+
+    async def _listen(self, name: str, tls: Tls = PLAIN) -> str:
+        proxy = await self._engine.create(name, "127.0.0.1:0", self._upstream, tls=tls)
         for toxic in self._toxics.values():
             toxic.add(proxy)
         if self._refusing:
@@ -200,6 +252,26 @@ class ChaosNetwork:
                 proxy.cut(fault, how)
 
         return self.inject(fault, apply, lambda _: None, must_bite=must_bite)
+
+    def bad_certificate(self, which: BadCertificate, *, must_bite: bool = True) -> Fault:
+        """The fault of a server that presents a bad certificate."""
+        self.authority.server(which)  # made here, where nothing waits for it
+
+        def present() -> None:
+            certificate = self.authority.server(self._presented)
+            for name in self._terminating & self._engine.proxies.keys():
+                proxy = self._engine.proxies[name]
+                proxy.tls = replace(proxy.tls, client=certificate)
+
+        def apply(id: int) -> None:
+            self._bad[id] = which
+            present()
+
+        def heal(id: int) -> None:
+            self._bad.pop(id, None)
+            present()
+
+        return self.inject("bad_certificate", apply, heal, {"which": which}, must_bite=must_bite)
 
     def refuse(self, *, must_bite: bool = True) -> Fault:
         """The fault of a server that is down."""

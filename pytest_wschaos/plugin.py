@@ -229,9 +229,10 @@ def wschaos_proxy(
     # A server of one's own speaks the reference protocol only where somebody says so.
     dialect = None if wschaos_dialect is REFERENCE else _readable(wschaos_dialect)
     figures = _figures(request, wschaos_profile)
+    settings = _settings(request)  # now: a virtual loop that the test's own code asked for would go before this fixture
 
     def make(upstream: str, **options: Any) -> ChaosProxy:
-        proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **_settings(request), **options})
+        proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **settings, **options})
         made.callback(proxy.stop)
         _keep(request, proxy)
         return proxy

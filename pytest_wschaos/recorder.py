@@ -26,6 +26,7 @@ class Recorder(Observer):
         self.timeline = timeline
         self.dialect = dialect
         self._counting: dict[str, tuple[Observer, bool]] = {}
+        self._terminating: dict[str, str] = {}
         self._tell(dialect)
 
     def handshake(self, path: str, subprotocols: str) -> Dialect | None:
@@ -54,13 +55,20 @@ class Recorder(Observer):
         """Tell an observer of a listener's connections too; ``only``: keep no record of them here."""
         self._counting[proxy] = observer, only
 
+    def terminates(self, proxy: str, client: str) -> None:
+        """A listener ends TLS; its connections are those of a client who has another listener for plain ones."""
+        self._terminating[proxy] = client
+
     def attempt(self, proxy: str, number: int = 0) -> Tap | None:
         """A client has connected."""
         observer, only = self._counting.get(proxy, (None, False))
         if observer is None:
-            return ConnectionRecorder(self, proxy)
+            return self._connection(proxy)
         counted = observer.attempt(proxy, number)
-        return counted if only else together([ConnectionRecorder(self, proxy), counted])
+        return counted if only else together([self._connection(proxy), counted])
+
+    def _connection(self, proxy: str) -> ConnectionRecorder:
+        return ConnectionRecorder(self, self._terminating.get(proxy, proxy), tls=proxy in self._terminating)
 
     def refused(self, proxy: str, at: float, late: float) -> None:
         """A client was refused."""
@@ -71,7 +79,8 @@ class Recorder(Observer):
             return
         number = self.timeline.next_connection()
         detail = {"refused": True, "late": late} if late else {"refused": True}
-        self.timeline.record("attempt", "client", client=proxy, conn=number, at=at, **detail)
+        client = self._terminating.get(proxy, proxy)
+        self.timeline.record("attempt", "client", client=client, conn=number, at=at, **detail)
 
     def blind(self, proxy: str) -> None:
         """Refused attempts can no longer be told apart."""
@@ -83,14 +92,15 @@ class ConnectionRecorder(Tap):
 
     watching = True
 
-    def __init__(self, recorder: Recorder, client: str) -> None:
+    def __init__(self, recorder: Recorder, client: str, *, tls: bool = False) -> None:
         self._recorder = recorder
         self._timeline = recorder.timeline
         self._dialect: Dialect | None = None
         self._client = client
         self._conn = recorder.timeline.next_connection()
         self._reading = Reading()
-        self._record("attempt", "client")
+        detail: dict[str, Any] = {"tls": True} if tls else {}
+        self._record("attempt", "client", **detail)
 
     def data(self, place: Place, way: Way, data: bytes) -> None:
         """Bytes passed one side."""

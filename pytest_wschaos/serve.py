@@ -90,7 +90,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
 
 async def _make(engine: Engine, new: NewProxy, config: str | None) -> None:
     try:
-        await engine.ensure(new.name, new.listen, new.upstream, enabled=new.enabled, toxics=new.toxics)
+        await engine.ensure(new.name, new.listen, new.upstream, enabled=new.enabled, toxics=new.toxics, tls=new.tls)
     except EngineError as error:
         raise CannotServe(f"{config}: proxy {new.name!r}: {error}") from None
 

@@ -124,7 +124,7 @@ def _words(event: Event) -> str:
     get = event.get
     match event.kind:
         case "attempt":
-            return "connect" + (" (refused)" if get("refused") else "")
+            return "connect" + (" (refused)" if get("refused") else " (TLS)" if get("tls") else "")
         case "handshake":
             return f"GET {get('path')}"
         case "response":

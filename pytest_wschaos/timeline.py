@@ -9,7 +9,7 @@ The kinds:
 =============== ======= =====================================================================
 kind            place   detail
 =============== ======= =====================================================================
-attempt         client  a TCP connection; ``refused``: true where it was refused
+attempt         client  a TCP connection; ``refused``: true where it was refused, ``tls``: where the proxy ends TLS
 handshake       both    the upgrade request: ``path``, ``host``, ``origin``, ``subprotocol``
 response        both    the server's answer to it: ``status``, ``retry_after``, ``to`` (a redirect's host)
 ready           client  open, authenticated and welcomed (without a dialect: open)
@@ -18,7 +18,7 @@ ping, pong      both    ``key``, ``level``: frame or app
 close           both    ``code`` (None: no code), ``reason``
 text, binary    both    a message that the dialect (or no dialect) does not tell more of: ``size``
 credentials ... both    what the dialect tells of a message: see :mod:`pytest_wschaos.dialect`
-error           proxy   the upstream could not be reached, or bytes not be read: ``error``, ``encrypted``
+error           proxy   upstream not reached, TLS failed, or bytes that cannot be read: ``error``, ``encrypted``
 fault, healed   proxy   a fault was injected, removed: ``fault``, ``id``, and its arguments
 cut             proxy   the engine ended a connection for a fault: ``fault``, ``how``
 token           harness the server's valid token changed: ``fingerprint``, and the one that it ``replaced``

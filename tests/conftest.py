@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+import trustme  # noqa: F401  # pytester takes back what a run in this process has imported; this cannot come twice
 
 pytest_plugins = ["pytester"]
 

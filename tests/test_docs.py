@@ -62,6 +62,13 @@ def test_the_bounds_of_events_are_those_of_the_code() -> None:
     assert f"longer than {events.LONGEST} characters" in page
 
 
+def test_the_test_of_wss_passes_as_it_is_written(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makepyfile(test_it=code("docs/faults.md")[0])
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--asyncio-mode=strict")
+    result.assert_outcomes(passed=2)
+
+
 def test_the_first_test_is_that_of_the_examples() -> None:
     example = (ROOT / "examples" / "test_first.py").read_text(encoding="utf-8")
     assert code("README.md")[0] == example.partition('"""\n\n')[2]

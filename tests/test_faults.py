@@ -40,6 +40,7 @@ FAULTS: dict[str, Inject] = {
     "abort": lambda chaos: chaos.abort(must_bite=False),
     "disconnect": lambda chaos: chaos.disconnect(must_bite=False),
     "refuse": lambda chaos: chaos.refuse(must_bite=False),
+    "bad_certificate": lambda chaos: chaos.bad_certificate(must_bite=False),
     "reject_handshake": lambda chaos: chaos.reject_handshake(503, retry_after=2, must_bite=False),
     "accept_then_close": lambda chaos: chaos.accept_then_close(1013, "later", must_bite=False),
     "close": lambda chaos: chaos.close(1012, "restart", must_bite=False),

@@ -56,6 +56,12 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
     assert {name for name in loaded if name.startswith("pytest_wschaos")} == {"pytest_wschaos"}
 
 
+def test_chaos_makes_no_certificates_until_it_is_asked_for_one(tmp_path: Path) -> None:
+    code = "from pytest_wschaos import Chaos\nwith Chaos() as chaos: chaos.url"
+    assert not modules_after(code, tmp_path) & {"trustme", "cryptography"}
+    assert {"trustme"} <= modules_after(code.replace("url", "wss_url"), tmp_path)
+
+
 def test_a_project_that_does_not_use_the_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "test_other.py").write_text("def test_nothing():\n    assert True\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

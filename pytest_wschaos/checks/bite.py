@@ -35,6 +35,8 @@ def _meets(event: Event, fault: Fault) -> bool:
             return during and (bool(event.get("refused")) or (event.kind == "cut" and event.get("fault") == "down"))
         case "unanswered_handshake":
             return during and event.kind == "attempt"
+        case "bad_certificate":
+            return during and event.kind == "attempt" and bool(event.get("tls"))
         case "reject_handshake":
             return during and _sent_by_server(event) and event.get("status") == fault.event.get("status")
         case "accept_then_close":

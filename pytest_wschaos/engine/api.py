@@ -19,6 +19,7 @@ from .events_api import EventsApi
 from .go_json import Fields
 from .http_server import HttpServer, Request, Response
 from .proxy import NewToxic, Proxy, Toxic, check_toxic
+from .tls import Tls, read_tls
 from .toxics import TOXICS
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,9 @@ class Api:
 
     async def _create(self, body: bytes, names: list[str]) -> Response:
         new = read_proxy(go_json.read(body), "Proxy")
-        proxy = await self._engine.create(new.name, new.listen, new.upstream, enabled=new.enabled, toxics=new.toxics)
+        proxy = await self._engine.create(
+            new.name, new.listen, new.upstream, enabled=new.enabled, toxics=new.toxics, tls=new.tls
+        )
         return _json(201, show_proxy(proxy))
 
     async def _proxy(self, body: bytes, names: list[str]) -> Response:
@@ -128,6 +131,7 @@ class Api:
             listen=fields.text("listen"),
             upstream=fields.text("upstream"),
             enabled=fields.boolean("enabled"),
+            tls=read_tls(fields),
         )
         return _json(200, show_proxy(proxy))
 
@@ -140,7 +144,7 @@ class Api:
         try:
             for new in read_proxies(body):
                 proxy = await self._engine.ensure(
-                    new.name, new.listen, new.upstream, enabled=new.enabled, toxics=new.toxics
+                    new.name, new.listen, new.upstream, enabled=new.enabled, toxics=new.toxics, tls=new.tls
                 )
                 made.append(proxy)
         except EngineError as error:
@@ -227,6 +231,7 @@ class NewProxy:
     upstream: str
     enabled: bool
     toxics: Sequence[NewToxic]
+    tls: Tls
 
 
 def read_proxies(body: bytes) -> list[NewProxy]:
@@ -262,7 +267,7 @@ def read_proxy(value: Any, struct: str, whole: str = "toxiproxy.Proxy", where: s
             toxics.append(read_toxic(toxic, [other.name for other in toxics]))
         except EngineError as error:
             raise type(error)(f"{error} at toxic {place}{where}") from None
-    return NewProxy(name, listen, upstream, True if enabled is None else enabled, toxics)
+    return NewProxy(name, listen, upstream, True if enabled is None else enabled, toxics, read_tls(fields))
 
 
 def read_toxic(value: Any, taken: Container[str]) -> NewToxic:
@@ -305,6 +310,7 @@ def show_proxy(proxy: Proxy) -> dict[str, Any]:
         "enabled": not proxy.refusing,
         "Logger": {},
         "toxics": show_toxics(proxy),
+        **proxy.tls.shown,
     }
 
 

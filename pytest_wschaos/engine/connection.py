@@ -322,6 +322,8 @@ class Connection:
         self._dial = dial
         self._gone = gone
         self.dialling: asyncio.Task[None] | None = None
+        self.opened: asyncio.Future[None] | None = None
+        """Done when the server may be dialled: when the TLS handshake with the client is over; None: at once."""
         self.client = Side("client", self)
         self.server = Side("server", self)
         self.up = Pipe("up", self.client, self.server, self)

@@ -9,6 +9,7 @@ from .errors import BadRequest, CannotListen, Exists, NotFound
 from .observer import SILENT, Observer, Observers
 from .proxy import NewToxic, Proxy
 from .refusals import Refusals, watch
+from .tls import PLAIN, Tls
 
 VERSION = "2.12.0"
 """The version of Toxiproxy that the engine is compatible with, as ``/version`` reports it."""
@@ -41,7 +42,14 @@ class Engine:
         self._observers.remove(observer)
 
     async def create(
-        self, name: str, listen: str, upstream: str, *, enabled: bool = True, toxics: Iterable[NewToxic] = ()
+        self,
+        name: str,
+        listen: str,
+        upstream: str,
+        *,
+        enabled: bool = True,
+        toxics: Iterable[NewToxic] = (),
+        tls: Tls = PLAIN,
     ) -> Proxy:
         """Add a proxy, and start it; ``toxics`` are there from its first connection on.
 
@@ -54,12 +62,19 @@ class Engine:
         async with self._lock:
             if name in self.proxies:
                 raise Exists("proxy already exists")
-            return await self._add(name, listen, upstream, enabled, toxics)
+            return await self._add(name, listen, upstream, enabled, toxics, tls)
 
     async def ensure(
-        self, name: str, listen: str, upstream: str, *, enabled: bool = True, toxics: Iterable[NewToxic] = ()
+        self,
+        name: str,
+        listen: str,
+        upstream: str,
+        *,
+        enabled: bool = True,
+        toxics: Iterable[NewToxic] = (),
+        tls: Tls = PLAIN,
     ) -> Proxy:
-        """The proxy of that name, with that address and upstream: as it is, or made, or put in the place of another.
+        """The proxy of that name, address, upstream and TLS: as it is, or made, or put in the place of another.
 
         Raises:
             CannotListen: the address is taken, or is none; a proxy that was to be replaced is left disabled.
@@ -67,15 +82,21 @@ class Engine:
         async with self._lock:
             existing = self.proxies.get(name)
             if existing is not None:
-                if not await existing.differs(listen, upstream):
+                if existing.tls.shown == tls.shown and not await existing.differs(listen, upstream):
                     return existing
                 existing.retire()
-            return await self._add(name, listen, upstream, enabled, toxics)
+            return await self._add(name, listen, upstream, enabled, toxics, tls)
 
     async def update(
-        self, name: str, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
+        self,
+        name: str,
+        *,
+        listen: str | None = None,
+        upstream: str | None = None,
+        enabled: bool | None = None,
+        tls: Tls = PLAIN,
     ) -> Proxy:
-        """Change what is given of a proxy; see :meth:`.Proxy.update`.
+        """Change what is given of a proxy; see :meth:`.Proxy.update`. TLS changes for new connections.
 
         Raises:
             NotFound: there is none of that name.
@@ -83,13 +104,18 @@ class Engine:
         """
         async with self._lock:
             proxy = self.proxy(name)
+            if tls is not PLAIN:
+                proxy.tls = tls
             await proxy.update(listen=listen, upstream=upstream, enabled=enabled)
             return proxy
 
-    async def _add(self, name: str, listen: str, upstream: str, enabled: bool, toxics: Iterable[NewToxic]) -> Proxy:
+    async def _add(
+        self, name: str, listen: str, upstream: str, enabled: bool, toxics: Iterable[NewToxic], tls: Tls
+    ) -> Proxy:
         if self._refusals is None:
             self._refusals = watch(asyncio.get_running_loop())
         proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observers, refusals=self._refusals)
+        proxy.tls = tls
         for toxic in toxics:
             proxy.add_toxic(
                 toxic.type,

@@ -92,6 +92,10 @@ class Fields:
         """The same, under another name."""
         return Fields(self._values, struct)
 
+    def has(self, key: str) -> bool:
+        """Whether it is given, and not null."""
+        return self._values.get(key) is not None
+
     def text(self, key: str) -> str | None:
         """A string."""
         value = self._values.get(key)

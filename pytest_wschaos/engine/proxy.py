@@ -20,6 +20,7 @@ from .listener import join_address
 from .observer import SILENT, SILENT_TAP, Observer, ProxyChange, ToxicChange
 from .refusals import Refusals, Reservation
 from .stage import Attributes, Stage
+from .tls import PLAIN
 from .toxics import TOXICS
 
 log = logging.getLogger(__name__)
@@ -157,6 +158,8 @@ class Proxy:
         self.name = name
         self.listen = listen
         self.upstream = upstream
+        self.tls = PLAIN
+        """How it speaks TLS with connections that are made from now on."""
         self.toxics: list[Toxic] = []
         self.connections: dict[Connection, dict[str, Stage]] = {}
         self._seed = seed
@@ -471,7 +474,7 @@ class Proxy:
         self.connections[connection] = stages
         if self._server is None:  # it connected just before the proxy stopped
             connection.cut("down", "fin")
-        return connection.client
+        return self.tls.accept(connection)
 
     def _dial(self, connection: Connection) -> None:
         if self._turned_away(connection, connection.client):
@@ -479,10 +482,12 @@ class Proxy:
         connection.dialling = connection.loop.create_task(self._connect(connection))
 
     async def _connect(self, connection: Connection) -> None:
+        if connection.opened is not None:
+            await connection.opened
         connection.tap.dialling(self.upstream)
         try:
             host, port = parse_address(self.upstream)
-            await connection.loop.create_connection(lambda: connection.server, host or "localhost", port)
+            await self.tls.dial(connection, host or "localhost", port)
         except (OSError, ValueError, CannotListen) as error:  # ValueError: a host name that cannot be
             connection.unreachable(f"upstream {self.upstream} cannot be reached: {error}")
         else:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+import trustme
 from compat.wire import Answer
+from cryptography.hazmat.primitives import serialization
 
 from pytest_wschaos.engine import api as api_module
 from pytest_wschaos.engine import http_server
 from pytest_wschaos.engine.api import Api
 
-from .rig import PATIENCE, Rig, eventually
+from .rig import PATIENCE, Peer, Rig, eventually
 
 pytestmark = pytest.mark.asyncio
 
@@ -165,3 +170,128 @@ async def test_a_taken_port_is_an_error(rig: Rig) -> None:
     async with taken_port() as port:
         with pytest.raises(OSError, match="in use"):
             await Api(rig.engine).start(port=port)
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Paths of PEM files: those of a server, of the authority that it has its certificate from, and some bad ones."""
+    folder = tmp_path_factory.mktemp("pem")
+    authority, other = trustme.CA(), trustme.CA()
+    server = authority.issue_cert("127.0.0.1")
+    paths = {name: str(folder / f"{name}.pem") for name in ("cert", "key", "both", "ca", "other", "empty", "locked")}
+    server.cert_chain_pems[0].write_to_path(paths["cert"])
+    server.private_key_pem.write_to_path(paths["key"])
+    server.private_key_and_cert_chain_pem.write_to_path(paths["both"])
+    authority.cert_pem.write_to_path(paths["ca"])
+    other.issue_cert("127.0.0.1").private_key_pem.write_to_path(paths["other"])
+    Path(paths["empty"]).touch()
+    key = serialization.load_pem_private_key(server.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    Path(paths["locked"]).write_bytes(locked)
+    return paths | {"missing": str(folder / "missing.pem"), "folder": str(folder)}
+
+
+@pytest.mark.parametrize("both", [False, True])
+async def test_a_proxy_ends_tls_with_a_given_certificate(wire: Wire, rig: Rig, pem: dict[str, str], both: bool) -> None:
+    tls = {"cert": pem["both"]} if both else {"cert": pem["cert"], "key": pem["key"]}
+    made = await wire.ask("POST", "/proxies", {**PROXY, "upstream": rig.upstream, "tls": tls})
+    assert (made.status, made.json["tls"]) == (201, tls)
+    assert list(made.json) == ["name", "listen", "upstream", "enabled", "Logger", "toxics", "tls"]
+    trust = ssl.create_default_context(cafile=pem["ca"])
+    host, port = rig.engine.proxy("p").address
+    _, writer = await asyncio.open_connection(host, port, ssl=trust)
+    writer.write(b"hello")
+    async with asyncio.timeout(PATIENCE):
+        server = await rig.accepted.get()
+    assert await server.receive(5) == b"hello"
+    writer.transport.abort()
+
+
+async def test_a_proxy_encrypts_to_its_upstream_and_verifies_it(wire: Wire, rig: Rig, pem: dict[str, str]) -> None:
+    await wire.ask("POST", "/proxies", {**PROXY, "name": "in", "upstream": rig.upstream, "tls": {"cert": pem["both"]}})
+    upstream = rig.engine.proxy("in").listen
+    asked = {**PROXY, "upstream": upstream, "upstream_tls": True}
+    for options, passes in (({}, False), ({"ca": pem["ca"]}, True), ({"verify": False}, True)):
+        made = await wire.ask("POST", "/proxies", {**asked, **options})
+        assert {key: made.json[key] for key in list(made.json)[6:]} == {"upstream_tls": True, **options}
+        client = Peer(*await asyncio.open_connection(*rig.engine.proxy("p").address))
+        if passes:
+            await client.send(b"hello")
+            async with asyncio.timeout(PATIENCE):
+                assert await (await rig.accepted.get()).receive(5) == b"hello"
+        else:
+            assert await client.rest() == b""
+        client.writer.transport.abort()
+        await wire.ask("DELETE", "/proxies/p")
+    errors = [error for tap in rig.notes.taps for error in tap.errors if "upstream" in error]
+    assert len(errors) == 1
+    assert "certificate verify failed" in errors[0]
+
+
+async def test_tls_may_come_later_and_stays(wire: Wire, rig: Rig, pem: dict[str, str]) -> None:
+    made = await wire.ask("POST", "/proxies", {**PROXY, "tls": None, "upstream_tls": False})
+    assert "tls" not in made.json
+    assert "upstream_tls" not in made.json
+    changed = await wire.ask("PATCH", "/proxies/p", {"tls": {"cert": pem["both"]}})
+    assert changed.json["tls"] == {"cert": pem["both"]}
+    assert rig.engine.proxy("p").tls.client is not None
+    kept = await wire.ask("PATCH", "/proxies/p", {"enabled": False})
+    assert kept.json["tls"] == {"cert": pem["both"]}
+
+
+async def test_populate_keeps_a_proxy_of_the_same_tls_and_replaces_one_of_another(
+    wire: Wire, rig: Rig, pem: dict[str, str]
+) -> None:
+    entry = {**PROXY, "listen": "127.0.0.1:0", "tls": {"cert": pem["both"]}}
+    await wire.ask("POST", "/populate", [entry])
+    first = rig.engine.proxy("p")
+    entry["listen"] = first.listen
+    await wire.ask("POST", "/populate", [entry])
+    assert rig.engine.proxy("p") is first
+    again = await wire.ask("POST", "/populate", [{**entry, "tls": {"cert": pem["cert"], "key": pem["key"]}}])
+    assert again.status == 201
+    assert rig.engine.proxy("p") is not first
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"tls": {}}, "tls: missing required field: cert"),
+        ({"tls": {"key": "KEY"}}, "tls: missing required field: cert"),
+        ({"tls": "CERT"}, "bad request body: json: cannot unmarshal string into Go struct field Proxy.tls of type map"),
+        ({"tls": {"cert": 1}}, "json: cannot unmarshal number into Go struct field Proxy.tls.cert of type string"),
+        ({"upstream_tls": 1}, "json: cannot unmarshal number into Go struct field Proxy.upstream_tls of type bool"),
+        ({"tls": {"cert": "MISSING"}}, "tls: cert MISSING cannot be used: No such file or directory"),
+        ({"tls": {"cert": "FOLDER"}}, "tls: cert FOLDER cannot be used: "),
+        ({"tls": {"cert": "a\0b"}}, "tls: cert a\0b cannot be used: embedded null byte"),
+        ({"tls": {"cert": "CERT", "key": "EMPTY"}}, "tls: cert CERT and key EMPTY cannot be used: "),
+        ({"tls": {"cert": "CERT", "key": "OTHER"}}, "cert CERT and key OTHER cannot be used: key values mismatch"),
+        ({"tls": {"cert": "CERT", "key": "LOCKED"}}, "tls: cert CERT and key LOCKED cannot be used: "),
+        ({"ca": "CA"}, "ca: goes with upstream_tls only, and that is not true"),
+        ({"verify": False, "upstream_tls": False}, "verify: goes with upstream_tls only, and that is not true"),
+        ({"upstream_tls": True, "ca": "MISSING"}, "ca: MISSING cannot be used: No such file or directory"),
+        ({"upstream_tls": True, "ca": "EMPTY"}, "ca: EMPTY cannot be used: "),
+    ],
+)
+async def test_tls_that_cannot_be_is_one_clear_400(
+    wire: Wire, rig: Rig, pem: dict[str, str], fields: dict[str, Any], told: str
+) -> None:
+    def real(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: real(inner) for key, inner in value.items()}
+        return pem.get(value.lower(), value) if isinstance(value, str) else value
+
+    for name, path in pem.items():
+        told = told.replace(name.upper(), path)
+    status, text = (await wire.ask("POST", "/proxies", {**PROXY, **real(fields)})).error
+    assert status == 400
+    assert told in text
+    assert "_ssl.c" not in text
+    assert "p" not in rig.engine.proxies
