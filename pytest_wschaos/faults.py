@@ -142,7 +142,9 @@ class NetworkFaults:
 
     def unanswered_handshake(self, *, must_bite: bool = True) -> Fault:
         """Accept new connections and never answer: their upgrade request is swallowed. Live ones go on."""
-        return self._network.toxic("unanswered_handshake", "blackhole", "both", new_only=True, must_bite=must_bite)
+        return self._network.toxic(
+            "unanswered_handshake", "blackhole", "both", connections={"every": 1}, must_bite=must_bite
+        )
 
     def abort(self, *, must_bite: bool = True) -> Fault:
         """Reset (RST) the connections that are live now, idle ones too. New ones are not touched."""

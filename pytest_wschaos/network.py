@@ -33,8 +33,8 @@ class _Toxic:
     name: str
     type: str
     direction: Direction
-    attributes: Mapping[str, float]
-    new_only: bool
+    attributes: Mapping[str, Any]
+    connections: Any
 
     def add(self, proxy: Proxy) -> None:
         for stream in STREAMS[self.direction]:
@@ -43,7 +43,7 @@ class _Toxic:
                 name=f"{self.name}-{stream}",
                 stream=stream,
                 attributes=self.attributes,
-                new_only=self.new_only,
+                connections=self.connections,
             )
 
     def remove(self, proxy: Proxy) -> None:
@@ -168,17 +168,17 @@ class ChaosNetwork:
         fault: str,
         type: str,
         direction: Direction = "both",
-        attributes: Mapping[str, float] | None = None,
+        attributes: Mapping[str, Any] | None = None,
         *,
         details: Mapping[str, Any] | None = None,
-        new_only: bool = False,
+        connections: Any = None,
         must_bite: bool = True,
     ) -> Fault:
         """A fault that a toxic carries out."""
 
         def apply(id: int) -> None:
             # Nobody who adds toxics over the API will think of such a name.
-            toxic = _Toxic(f"wschaos-{fault}-{id}", type, direction, attributes or {}, new_only)
+            toxic = _Toxic(f"wschaos-{fault}-{id}", type, direction, attributes or {}, connections)
             for proxy in self._engine.proxies.values():
                 toxic.add(proxy)
             self._toxics[id] = toxic

@@ -21,6 +21,7 @@ credentials ... both    what the dialect tells of a message: see :mod:`pytest_ws
 error           proxy   the upstream could not be reached, or bytes not be read: ``error``, ``encrypted``
 fault, healed   proxy   a fault was injected, removed: ``fault``, ``id``, and its arguments
 cut             proxy   the engine ended a connection for a fault: ``fault``, ``how``
+acted           proxy   a toxic did something to a frame or handshake: ``toxic`` (its name), ``did``, ``what``
 token           harness the server's valid token changed: ``fingerprint``, and the one that it ``replaced``
 lag             harness the harness's own clock came late: ``lag`` seconds, measured at ``at``
 app.*           app     what the client told its application (``app.gave_up`` ...), or was asked (``app.send``)

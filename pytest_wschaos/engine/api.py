@@ -12,6 +12,7 @@ from .errors import EngineError
 from .go_json import Fields
 from .http_server import HttpServer, Request, Response
 from .proxy import Proxy, Toxic
+from .toxics import TOXICS
 
 TIMEOUT = 25.0
 """Seconds after which a request is given up, as in Toxiproxy."""
@@ -140,7 +141,10 @@ class Api:
         name, known = proxy.check_toxic(type, stream, fields.text("name"))
         attributes = read_attributes(fields, known)
         toxicity = 1.0 if toxicity is None else toxicity
-        toxic = proxy.add_toxic(type, name=name, stream=stream, toxicity=toxicity, attributes=attributes)
+        connections = fields.any("connections")
+        toxic = proxy.add_toxic(
+            type, name=name, stream=stream, toxicity=toxicity, attributes=attributes, connections=connections
+        )
         return _json(200, show_toxic(toxic))
 
     async def _toxic(self, body: bytes, names: list[str]) -> Response:
@@ -150,7 +154,7 @@ class Api:
         proxy = self._engine.proxy(names[0])
         toxic = proxy.toxic(names[1])
         fields = Fields(go_json.read(body), "Toxic")
-        attributes = read_attributes(fields, toxic.attributes)
+        attributes = read_attributes(fields, TOXICS[toxic.type].defaults)
         return _json(
             200, show_toxic(proxy.update_toxic(toxic.name, attributes=attributes, toxicity=fields.float32("toxicity")))
         )
@@ -199,10 +203,10 @@ def new_proxy(fields: Fields) -> tuple[str, str, str, bool]:
     )
 
 
-def read_attributes(fields: Fields, known: Mapping[str, float]) -> dict[str, float]:
+def read_attributes(fields: Fields, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that are given, of those that the toxic has."""
     given = fields.fields("attributes")
-    return {key: value for key in known if (value := given.integer(key)) is not None}
+    return {key: value for key, default in defaults.items() if (value := given.like(key, default)) is not None}
 
 
 def show_proxy(proxy: Proxy) -> dict[str, Any]:
@@ -224,13 +228,14 @@ def show_toxics(proxy: Proxy) -> list[dict[str, Any]]:
 
 def show_toxic(toxic: Toxic) -> dict[str, Any]:
     """A toxic as the API shows it."""
-    return {
-        "attributes": {key: go_json.number(value) for key, value in toxic.attributes.items()},
+    shown = {
+        "attributes": {key: go_json.shortest(value) for key, value in toxic.attributes.items()},
         "name": toxic.name,
         "type": toxic.type,
         "stream": toxic.stream,
         "toxicity": go_json.number(toxic.toxicity),
     }
+    return shown if toxic.targets.given is None else {**shown, "connections": toxic.targets.given}
 
 
 def _json(status: int, value: Any) -> Response:

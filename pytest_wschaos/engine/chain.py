@@ -43,21 +43,21 @@ class Chain:
     @property
     def full(self) -> bool:
         """Whether some stage holds all that it may, so that the source should not be read."""
-        return any(stage.held >= stage.capacity for stage in self.stages)
+        return any(stage.full for stage in self.stages)
 
     def add(self, stage: Stage, now: float) -> None:
-        """Put a stage at the end, or before all others where it belongs there."""
-        if stage.first:
-            self.stages.insert(sum(other.first for other in self.stages), stage)
-        else:
-            self.stages.append(stage)
+        """Put a stage at the end of those of its rank."""
+        self.stages.insert(sum(other.rank <= stage.rank for other in self.stages), stage)
         stage.on_start(now)
 
     def remove(self, stage: Stage, now: float) -> None:
-        """Take a stage out; what it holds goes on before anything newer."""
+        """Take a stage out, unless it is sticky; what it holds goes on before anything newer."""
         if stage not in self.stages:
             return
         stage.on_remove(now)
+        if stage.sticky:
+            self.run(now)
+            return
         place = self.stages.index(stage)
         while stage.queue:
             _, item = stage.pop()

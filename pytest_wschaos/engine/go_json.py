@@ -110,6 +110,25 @@ class Fields:
         tries = (float(f"{float(value):.{digits}g}") for digits in range(1, 10))
         return next(number for number in tries if _packs(number, single))
 
+    def like(self, key: str, default: Any) -> Any:
+        """A value of the same kind as ``default``; None where there is none."""
+        if isinstance(default, bool):
+            return self.boolean(key)
+        if isinstance(default, float):
+            return self.float32(key)
+        if isinstance(default, int):
+            return self.integer(key)
+        if isinstance(default, str):
+            return self.text(key)
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, type(default)):
+            raise self._wrong(key, "array" if isinstance(default, list) else "map")
+        return value
+
+    def any(self, key: str) -> Any:
+        """Whatever it is."""
+        return self._values.get(key)
+
     def fields(self, key: str) -> Fields:
         """An object."""
         value = self._values.get(key)
@@ -151,3 +170,8 @@ def write(value: Any) -> bytes:
 def number(value: float) -> float:
     """A number without needless decimals: 1, not 1.0."""
     return int(value) if value == int(value) else value
+
+
+def shortest(value: Any) -> Any:
+    """A value of which a number has no needless decimals."""
+    return number(value) if isinstance(value, float) else value

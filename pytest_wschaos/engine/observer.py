@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Place = Literal["client", "server"]
 Way = Literal["up", "down"]
@@ -19,6 +19,9 @@ class Tap(Protocol):
 
     def cut(self, fault: str, how: Literal["fin", "reset"]) -> None:
         """The engine ends the connection."""
+
+    def acted(self, toxic: str, way: Way, **what: Any) -> None:
+        """A toxic has done something to what passes in a direction."""
 
     def error(self, text: str) -> None:
         """The upstream cannot be reached."""
@@ -58,6 +61,11 @@ class Both:
         for tap in self._taps:
             tap.cut(fault, how)
 
+    def acted(self, toxic: str, way: Way, **what: Any) -> None:
+        """Passed on."""
+        for tap in self._taps:
+            tap.acted(toxic, way, **what)
+
     def error(self, text: str) -> None:
         """Passed on."""
         for tap in self._taps:
@@ -74,6 +82,9 @@ class Silent:
         """Ignored."""
 
     def cut(self, fault: str, how: Literal["fin", "reset"]) -> None:
+        """Ignored."""
+
+    def acted(self, toxic: str, way: Way, **what: Any) -> None:
         """Ignored."""
 
     def error(self, text: str) -> None:

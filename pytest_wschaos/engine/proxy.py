@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import os
 import random
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from . import listener
 from .chain import Chain
@@ -17,8 +19,8 @@ from .errors import BadRequest, CannotListen, Exists, NotFound
 from .observer import SILENT, Observer
 from .refusals import Refusals, Reservation
 from .stage import Attributes, Stage
+from .targets import Targets
 from .toxics import TOXICS
-from .toxics.reset_peer import ResetPeer
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: a herd must not lose SYNs, whose repetition takes the kernel a second."""
@@ -38,8 +40,9 @@ class Toxic:
     stream: str
     toxicity: float
     attributes: Attributes
-    new_only: bool = False
-    """Whether connections that were open when it came are spared."""
+    targets: Targets
+    since: float
+    """When it was made, in the loop's time."""
 
     @property
     def upstream(self) -> bool:
@@ -284,25 +287,26 @@ class Proxy:
         name: str | None = None,
         stream: str = "downstream",
         toxicity: float = 1.0,
-        attributes: Mapping[str, float] | None = None,
-        new_only: bool = False,
+        attributes: Mapping[str, Any] | None = None,
+        connections: Any = None,
     ) -> Toxic:
-        """Add a toxic, to live connections and to new ones (``new_only``: to new ones alone).
+        """Add a toxic, to live connections and to new ones; ``connections`` names them as :class:`.Targets` says.
 
         Raises:
-            BadRequest: no such type or stream.
+            BadRequest: no such type or stream; attributes or connections that make no sense.
             Exists: there is a toxic of that name.
         """
         name, known = self.check_toxic(type, stream, name)
         values = {**known, **{key: value for key, value in (attributes or {}).items() if key in known}}
-        toxic = Toxic(name, type, stream, toxicity, values, new_only)
+        TOXICS[type].check(values)
+        since = asyncio.get_running_loop().time()
+        toxic = Toxic(name, type, stream, toxicity, values, Targets(connections, self._accepted), since)
         self.toxics.append(toxic)
-        if not new_only:
-            for connection, stages in list(self.connections.items()):
-                self._install(toxic, connection, stages, opened_with=False)
+        for connection, stages in list(self.connections.items()):
+            self._install(toxic, connection, stages, opened_with=False)
         return toxic
 
-    def check_toxic(self, type: str, stream: str, name: str | None) -> tuple[str, Mapping[str, float]]:
+    def check_toxic(self, type: str, stream: str, name: str | None) -> tuple[str, Mapping[str, Any]]:
         """Name and attributes that a new toxic would get, unless others are given.
 
         Raises:
@@ -330,16 +334,19 @@ class Proxy:
         raise NotFound("toxic not found")
 
     def update_toxic(
-        self, name: str, *, attributes: Mapping[str, float] | None = None, toxicity: float | None = None
+        self, name: str, *, attributes: Mapping[str, Any] | None = None, toxicity: float | None = None
     ) -> Toxic:
         """Change attributes (those given) and toxicity; live connections see it at once.
 
         Raises:
             NotFound: there is no toxic of that name.
+            BadRequest: attributes that make no sense; nothing changes.
         """
         toxic = self.toxic(name)
+        changed = {key: value for key, value in (attributes or {}).items() if key in toxic.attributes}
+        TOXICS[toxic.type].check({**toxic.attributes, **changed})
         toxic.toxicity = toxic.toxicity if toxicity is None else toxicity
-        toxic.attributes.update({key: value for key, value in (attributes or {}).items() if key in toxic.attributes})
+        toxic.attributes.update(changed)
         for connection, stage in list(self._carrying(name)):
             self._pipe(toxic, connection).change(lambda chain, now, stage=stage: stage.on_update(now))  # type: ignore[misc]
         return toxic
@@ -354,8 +361,7 @@ class Proxy:
         self.toxics.remove(toxic)
         for connection, stage in list(self._carrying(name)):
             del self.connections[connection][name]
-            if not stage.sticky:
-                self._pipe(toxic, connection).change(lambda chain, now, stage=stage: chain.remove(stage, now))  # type: ignore[misc]
+            self._pipe(toxic, connection).change(lambda chain, now, stage=stage: chain.remove(stage, now))  # type: ignore[misc]
 
     def _carrying(self, name: str) -> Iterator[tuple[Connection, Stage]]:
         for connection, stages in self.connections.items():
@@ -367,12 +373,15 @@ class Proxy:
         return connection.up if toxic.upstream else connection.down
 
     def _install(self, toxic: Toxic, connection: Connection, stages: dict[str, Stage], *, opened_with: bool) -> None:
+        if not toxic.targets.include(connection.number):
+            return
+        # A toxic's name is that of one direction.
         rng = random.Random(f"{self._seed}/{self.name}/{connection.number}/{toxic.name}")
         if rng.random() >= toxic.toxicity:
             return
         stage = TOXICS[toxic.type](toxic.attributes, rng)
-        if isinstance(stage, ResetPeer):
-            stage.opened_with = opened_with
+        stage.upstream, stage.opened_with, stage.since = toxic.upstream, opened_with, toxic.since
+        stage.tell = functools.partial(connection.tap.acted, toxic.name, "up" if toxic.upstream else "down")
         stages[toxic.name] = stage
 
         def add(chain: Chain, now: float) -> None:

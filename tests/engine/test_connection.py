@@ -419,7 +419,7 @@ async def test_a_blackhole_one_way_leaves_the_other(rig: Rig) -> None:
 
 async def test_a_blackhole_for_new_connections_spares_the_live_ones(rig: Rig) -> None:
     old = await rig.pair()
-    rig.proxy.add_toxic("blackhole", stream="upstream", new_only=True)
+    rig.proxy.add_toxic("blackhole", stream="upstream", connections={"every": 1})
     client, server = await rig.pair()
     await client.send(b"lost")
     await eventually(lambda: rig.notes.taps[1].seen["client", "up"], "it has come to the proxy")

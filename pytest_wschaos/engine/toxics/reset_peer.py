@@ -15,16 +15,16 @@ class ResetPeer(Stage):
     type = "reset_peer"
     defaults = {"timeout": 0}
 
-    opened_with = False
-    """Whether the connection opened while the toxic existed; set by the proxy."""
-
     def on_data(self, data: bytes, at: float) -> None:
         self._reset(at)
 
     def on_end(self, end: End, at: float) -> None:
         self._reset(at)
 
+    def on_remove(self, at: float) -> None:
+        pass  # a reset that has begun waits its time; else nothing is queued
+
     def _reset(self, at: float) -> None:
         if not self.queue:
-            self.sticky = True  # a reset that has begun goes on
+            self.sticky = True
             self.cut(at + self.attributes["timeout"] / 1000, End.RESET if self.opened_with else End.CUT)
