@@ -101,6 +101,15 @@ class WebSocketStage(Stage):
             self.flush()
         self.put(at, end)
 
+    def on_remove(self, at: float) -> None:
+        """What has begun goes on. Where nothing passes any more it stays, for what is missing cannot be made good."""
+        self.now = at
+        self.sticky = self.sticky or self.swallowing
+        if not self.sticky:
+            self.pass_all()
+            self.flush()
+        self.release(at)
+
     def _pass(self, data: bytes) -> bytes:
         self.write(data)
         return b""

@@ -189,12 +189,11 @@ class Frame(WebSocketStage):
         self._removed = True
         self.deadline = None
         changed = any(unit is not None and unit.action in SHORTENING for unit in (self._unit, self._message))
-        self.sticky = self.swallowing or changed or (self._waiting is not None and not self._between)
+        blocked = self._waiting is not None and not self._between
+        self.sticky = self.swallowing or changed or blocked or self._interrupted
         if not self.sticky:
             self._release(at)
-            self.pass_all()
-            self.flush()
-        self.release(at)
+        super().on_remove(at)
 
     # --- choosing ---
 
@@ -309,6 +308,12 @@ class Frame(WebSocketStage):
         """Whether a whole message may come now."""
         return self._unit is None and self._message is None
 
+    @property
+    def _interrupted(self) -> bool:
+        """Whether a control frame is passing amid a message that is held."""
+        held = self._message is not None and self._message.held is not None
+        return held and self._unit not in (None, self._message)
+
     def _let_go(self, unit: Unit) -> None:
         """What was held of a message goes on as its action has it; what is still to come follows."""
         held, unit.held = unit.held or [], None
@@ -332,9 +337,8 @@ class Frame(WebSocketStage):
     def _release(self, at: float) -> None:
         """Nothing more is waited for."""
         self.now = at
-        if self._message is not None and self._message.held is not None:
-            self._let_go(self._message)
-        if self._unit is not None and self._unit.held is not None:
-            self._let_go(self._unit)
+        for unit in (self._message, self._unit):
+            if unit is not None and unit.held is not None and not self._interrupted:
+                self._let_go(unit)
         if self._between:
             self._deliver()
