@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from .engine.connection import How
 from .engine.engine import Engine
-from .engine.errors import NotFound
+from .engine.errors import BadRequest, NotFound
 from .engine.proxy import Proxy
-from .faults import Direction, Fault
+from .engine.targets import Targets
+from .engine.toxics import TOXICS
+from .faults import Direction, Fault, FaultError
 from .inline import Runner
 from .recorder import Recorder
-from .timeline import Timeline
+from .timeline import Timeline, toxic_name
 
 if TYPE_CHECKING:
     from .engine.api import Api
@@ -28,26 +30,25 @@ STREAMS: Mapping[Direction, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class _Toxic:
-    """A toxic that carries out a fault on every listener."""
+    """A toxic that carries out a fault on every listener, with its attributes in each stream."""
 
     name: str
     type: str
-    direction: Direction
-    attributes: Mapping[str, Any]
+    streams: Mapping[str, Mapping[str, Any]]
     connections: Any
 
     def add(self, proxy: Proxy) -> None:
-        for stream in STREAMS[self.direction]:
+        for stream, attributes in self.streams.items():
             proxy.add_toxic(
                 self.type,
                 name=f"{self.name}-{stream}",
                 stream=stream,
-                attributes=self.attributes,
+                attributes=attributes,
                 connections=self.connections,
             )
 
     def remove(self, proxy: Proxy) -> None:
-        for stream in STREAMS[self.direction]:
+        for stream in self.streams:
             with suppress(NotFound):  # somebody reset the engine over its API
                 proxy.remove_toxic(f"{self.name}-{stream}")
 
@@ -171,14 +172,29 @@ class ChaosNetwork:
         attributes: Mapping[str, Any] | None = None,
         *,
         details: Mapping[str, Any] | None = None,
+        others: Mapping[str, Any] | None = None,
         connections: Any = None,
         must_bite: bool = True,
     ) -> Fault:
-        """A fault that a toxic carries out."""
+        """A fault that a toxic carries out; ``others`` are the attributes of one for the streams that are not named.
+
+        Raises:
+            FaultError: attributes or connections that make no sense. Nothing has happened then.
+        """
+        streams = {stream: dict(attributes or {}) for stream in STREAMS[direction]}
+        if others is not None:
+            streams = {stream: streams.get(stream, dict(others)) for stream in STREAMS["both"]}
+        try:
+            for given in streams.values():
+                TOXICS[type].check({**TOXICS[type].defaults, **given})
+            Targets(connections, 0)
+        except BadRequest as error:
+            raise FaultError(f"{fault}(): {error}") from None
+        targeted = {} if connections is None else {"connections": connections}
 
         def apply(id: int) -> None:
             # Nobody who adds toxics over the API will think of such a name.
-            toxic = _Toxic(f"wschaos-{fault}-{id}", type, direction, attributes or {}, connections)
+            toxic = _Toxic(toxic_name(fault, id), type, streams, connections)
             for proxy in self._engine.proxies.values():
                 toxic.add(proxy)
             self._toxics[id] = toxic
@@ -189,7 +205,13 @@ class ChaosNetwork:
                 for proxy in self._engine.proxies.values():
                     toxic.remove(proxy)
 
-        return self.inject(fault, apply, heal, {"direction": direction, **(details or {})}, must_bite=must_bite)
+        told = {"direction": direction, **(details or {}), **targeted}
+        return self.inject(fault, apply, heal, told, must_bite=must_bite)
+
+    @staticmethod
+    def unusual(type: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Those attributes of a toxic that are not what they would be anyway."""
+        return {name: value for name, value in attributes.items() if value != TOXICS[type].defaults[name]}
 
     def cut(self, fault: str, how: How, *, must_bite: bool = True) -> Fault:
         """A fault that ends the connections that are live now."""

@@ -56,6 +56,11 @@ COLUMNS = ("at", "kind", "place", "client", "conn", "way")
 """What every event has; no detail can have such a name."""
 
 
+def toxic_name(fault: str, id: int) -> str:
+    """What the toxics are called that carry a fault out; the direction follows."""
+    return f"wschaos-{fault}-{id}"
+
+
 def fingerprint(secret: str) -> str:
     """A short name for a secret that tells two secrets apart without giving either away."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()[:8]

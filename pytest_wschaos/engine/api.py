@@ -93,6 +93,7 @@ class Api:
             listen=fields.text("listen"),
             upstream=fields.text("upstream"),
             enabled=fields.boolean("enabled"),
+            down=fields.text("down"),
         )
         return _json(200, show_proxy(proxy))
 
@@ -211,7 +212,7 @@ def read_attributes(fields: Fields, defaults: Mapping[str, Any]) -> dict[str, An
 
 def show_proxy(proxy: Proxy) -> dict[str, Any]:
     """A proxy as the API shows it. ``Logger`` is there because Toxiproxy shows it."""
-    return {
+    shown = {
         "name": proxy.name,
         "listen": proxy.listen,
         "upstream": proxy.upstream,
@@ -219,6 +220,7 @@ def show_proxy(proxy: Proxy) -> dict[str, Any]:
         "Logger": {},
         "toxics": show_toxics(proxy),
     }
+    return shown if proxy.down is None else {**shown, "down": proxy.down}
 
 
 def show_toxics(proxy: Proxy) -> list[dict[str, Any]]:

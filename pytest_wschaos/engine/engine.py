@@ -58,17 +58,24 @@ class Engine:
             return await self._add(name, listen, upstream, enabled)
 
     async def update(
-        self, name: str, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
+        self,
+        name: str,
+        *,
+        listen: str | None = None,
+        upstream: str | None = None,
+        enabled: bool | None = None,
+        down: str | None = None,
     ) -> Proxy:
         """Change what is given of a proxy; see :meth:`.Proxy.update`.
 
         Raises:
             NotFound: there is none of that name.
+            BadRequest: no such way to be down.
             CannotListen: the address is none, or is taken.
         """
         async with self._lock:
             proxy = self.proxy(name)
-            await proxy.update(listen=listen, upstream=upstream, enabled=enabled)
+            await proxy.update(listen=listen, upstream=upstream, enabled=enabled, down=down)
             return proxy
 
     async def _add(self, name: str, listen: str, upstream: str, enabled: bool) -> Proxy:

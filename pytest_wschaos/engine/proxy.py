@@ -9,10 +9,11 @@ import os
 import random
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-from . import listener
+from . import listener, unanswered
 from .chain import Chain
 from .connection import Connection, How, Pipe, reset
 from .errors import BadRequest, CannotListen, Exists, NotFound
@@ -26,6 +27,15 @@ BACKLOG = 4096
 """Connections that may wait to be accepted: a herd must not lose SYNs, whose repetition takes the kernel a second."""
 
 STREAMS = ("upstream", "downstream")
+
+Down = Literal["refuse", "observe", "unanswered", "silent"]
+"""How a proxy is down:
+
+- ``refuse``: nobody listens; attempts are refused by the kernel, and the observer is told where it tells of them.
+- ``observe``: each attempt is accepted, told to the observer, and reset.
+- ``unanswered``: SYNs are not answered, and nobody is told.
+- ``silent``: attempts are accepted, and nothing is ever answered.
+"""
 
 WILDCARDS = ("", "0.0.0.0", "::")
 """Hosts that mean all interfaces, of IPv4 and IPv6 alike."""
@@ -117,9 +127,11 @@ class Proxy:
         self._refusals = refusals
         self._server: asyncio.Server | None = None
         self._accepted = 0
-        self._resetting = False
+        self.down: Down | None = None
+        """How it is down, where it is so in another way than not to listen."""
         self._refused_port: int | None = None
         self._reserved: Reservation | None = None
+        self._unanswering: ExitStack | None = None
 
     @property
     def enabled(self) -> bool:
@@ -132,7 +144,10 @@ class Proxy:
         Raises:
             CannotListen: the address is taken, or is none.
         """
-        self._resetting = False
+        if self.down == "silent":
+            for connection in list(self.connections):  # those that have left by now, too
+                connection.cut("down", "reset")
+        self._answer()
         if self.enabled:
             return
         try:
@@ -163,23 +178,36 @@ class Proxy:
         return await loop.create_server(self._accept, host, port, backlog=BACKLOG, start_serving=False)
 
     async def update(
-        self, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
+        self,
+        *,
+        listen: str | None = None,
+        upstream: str | None = None,
+        enabled: bool | None = None,
+        down: str | None = None,
     ) -> None:
         """Change what is given. A new address or upstream ends all connections; toxics stay.
 
-        While it is disabled, the observer is told of refused attempts.
+        While it is disabled, the observer is told of refused attempts. ``down`` disables it in a way of :data:`Down`.
 
         Raises:
+            BadRequest: ``down`` is no such way, or comes with ``enabled``.
             CannotListen: the address is none (nothing changes), or is taken (it is left disabled, with that address).
         """
+        way = _way(down, enabled)
         listen = self.listen if listen is None else listen
         upstream = self.upstream if upstream is None else upstream
-        enabled = not self.refusing if enabled is None else enabled
+        enabled = (way is None and not self.refusing) if enabled is None else enabled
         if await self.differs(listen, upstream):
             self.retire()
             self.listen, self.upstream = listen, upstream
         if enabled:
             await self.start()
+        elif way is not None:
+            if self.down != way:
+                await self.start()
+            self.take_down(way)
+        elif self.refusing:
+            pass  # it stays down as it is
         elif self._refusals is not None:
             self.refuse()
         else:
@@ -205,12 +233,31 @@ class Proxy:
         Where the kernel does not tell of refused attempts they are accepted and reset at once instead.
         Without effect on a proxy that does not listen.
         """
+        self.take_down("refuse", how=how)
+
+    def take_down(self, way: Down, *, how: How = "fin") -> None:
+        """End all connections and be down from now on, in a way that ``down`` then tells.
+
+        Where the machine can only do the next best, it is that: ``observe`` for ``refuse``, ``silent`` for
+        ``unanswered``. Without effect on a proxy that does not listen.
+        """
         if not self.enabled:
             return
-        if self._refusals is None:
-            self._resetting = True
+        loop = asyncio.get_running_loop()
+        if way == "refuse" and self._refusals is None:
+            way = "observe"
+        elif way == "unanswered" and not unanswered.supported(loop):
+            way = "silent"
+        if way in ("observe", "silent"):
+            self.down = way
             self.cut("down", how)
             return
+        if way == "unanswered":
+            self.stop(how)
+            self._unanswering = unanswered.leave_unanswered(loop, *self.address)
+            self.down = way if self._unanswering is not None else None
+            return
+        assert self._refusals is not None
         self._refused_port = self.address[1]
         self._refusals.expect(self._refused_port, self)
         self.stop(how)
@@ -234,19 +281,28 @@ class Proxy:
     @property
     def refusing(self) -> bool:
         """Whether it turns clients away."""
-        return self._resetting or not self.enabled
+        return self.down is not None or not self.enabled
 
     def retire(self) -> None:
         """Stop, and tell of no more attempts: the address is given up."""
+        self._answer()
         self._forgive()
         self.stop()
 
     def drop(self) -> None:
         """Stop, and let go of every socket at once."""
         self._close()
+        self._answer()
         self._forgive()
         for connection in list(self.connections):
             connection.drop()
+
+    def _answer(self) -> None:
+        """Be down in no special way any more."""
+        self.down = None
+        if self._unanswering is not None:
+            self._unanswering.close()
+            self._unanswering = None
 
     def _watch(self, on: bool) -> None:
         """Be told of attempts while it refuses, or no more."""
@@ -390,13 +446,14 @@ class Proxy:
         self._pipe(toxic, connection).change(add)
 
     def _accept(self) -> asyncio.Protocol:
-        if self._resetting:
+        if self.down == "observe":
             self._observer.refused(self.name, asyncio.get_running_loop().time(), 0.0)
             return _Reset()
         self._accepted += 1
         loop = asyncio.get_running_loop()
         tap = self._observer.attempt(self.name) or SILENT
-        connection = Connection(loop, tap, self._dial, self._forget, self._accepted)
+        dial = _never if self.down == "silent" else self._dial
+        connection = Connection(loop, tap, dial, self._forget, self._accepted)
         stages: dict[str, Stage] = {}
         for toxic in self.toxics:
             self._install(toxic, connection, stages, opened_with=True)
@@ -418,6 +475,20 @@ class Proxy:
 
     def _forget(self, connection: Connection) -> None:
         self.connections.pop(connection, None)
+
+
+def _never(connection: Connection) -> None:
+    """Leave the server alone."""
+
+
+def _way(down: str | None, enabled: bool | None) -> Down | None:
+    for way in get_args(Down):
+        if down == way and not enabled:
+            known: Down = way
+            return known
+    if down is not None:
+        raise BadRequest(f"down = {down!r:.80}: must be one of {', '.join(get_args(Down))}, with enabled = false")
+    return None
 
 
 class _Reset(asyncio.Protocol):

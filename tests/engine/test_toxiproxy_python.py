@@ -7,6 +7,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from toxiproxy import Toxiproxy
@@ -17,7 +18,7 @@ from pytest_wschaos.background import LoopThread
 from pytest_wschaos.engine.api import Api
 from pytest_wschaos.engine.engine import Engine
 
-ALL_TOXICS: dict[str, dict[str, int]] = {
+ALL_TOXICS: dict[str, dict[str, Any]] = {
     "noop": {},
     "latency": {"latency": 5, "jitter": 1},
     "bandwidth": {"rate": 1000},
@@ -29,6 +30,37 @@ ALL_TOXICS: dict[str, dict[str, int]] = {
     "blackhole": {},
     "stall": {},
     "idle_timeout": {"timeout": 10_000},
+    "lifetime": {"timeout": 10_000, "reset": True},
+    "frame": {
+        "action": "delay",
+        "opcodes": ["text", "ping"],
+        "match": "<é>",
+        "start": 2,
+        "every": 3,
+        "count": 4,
+        "probability": 0.5,
+        "delay": 5,
+        "keep": 6,
+        "bits": 7,
+        "code": 4000,
+        "reason": "why",
+        "compression": False,
+    },
+    "handshake": {
+        "status": 503,
+        "reason": "No",
+        "headers": {"x-a": "b"},
+        "retry_after": 5,
+        "accept": "wrong",
+        "silence": True,
+        "delay": 1,
+    },
+    "schedule": {
+        "type": "latency",
+        "attributes": {"latency": 5},
+        "times": [{"at": 0, "lasts": 9}],
+        "period": 100,
+    },
 }
 
 

@@ -11,7 +11,14 @@ from pytest_wschaos.engine.toxics import TOXICS
 
 
 def stage(
-    type: str, /, *, seed: int = 1, upstream: bool = False, opened_with: bool = True, since: float = 0.0, **attributes: Any
+    type: str,
+    /,
+    *,
+    seed: int = 1,
+    upstream: bool = False,
+    opened_with: bool = True,
+    since: float = 0.0,
+    **attributes: Any,
 ) -> Stage:
     """A toxic as a proxy makes it; attributes that are not given have their defaults.
 
