@@ -143,7 +143,7 @@ class NetworkFaults:
         )
 
     def stall(self, direction: Direction = "both", *, must_bite: bool = True) -> Fault:
-        """Hold what is sent, and let it go in order at removal: ``silent_drop`` with ``resume``."""
+        """Hold what is sent, and let it go in order at removal: :meth:`silent_drop` with ``resume``, in one word."""
         return self.silent_drop(direction, resume=True, must_bite=must_bite)
 
     def lifetime(
