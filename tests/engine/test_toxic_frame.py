@@ -186,6 +186,12 @@ def test_what_is_held_of_a_message_goes_before_a_close() -> None:
     assert track.data == data
 
 
+def test_what_is_held_of_a_message_goes_before_an_injected_close_too() -> None:
+    track = opened(stage("frame", action="close", match="b"))
+    track.feed(frame(TEXT, b"a", final=False) + frame(PING, b"b"))
+    assert track.data == frame(TEXT, b"a", final=False) + frame(CLOSE, close(1011))
+
+
 # --- choosing ---
 
 
@@ -402,6 +408,21 @@ def test_removal_amid_the_message_after_which_one_waits() -> None:
     track.remove(one, 1.0)
     track.feed(frame(0, b"c") + texts(b"d"))
     assert payloads(listen(track.data)) == [b"bc", b"a", b"d"]
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_what_is_held_does_not_come_amid_a_control_frame(end: bool) -> None:
+    one = stage("frame", action="drop", match="a", opcodes=["text"])
+    track = opened(one)
+    ping = frame(PING, b"ping")
+    track.feed(frame(TEXT, b"b", final=False) + ping[:4])
+    if end:
+        track.feed(End.EOF)
+        assert track.data == ping[:4]
+        return
+    track.remove(one, 1.0)
+    track.feed(ping[4:] + frame(0, b"c") + texts(b"a"))
+    assert payloads(listen(track.data)) == [b"ping", b"bc", b"a"]
 
 
 def test_removal_after_a_close_lets_nothing_follow_it() -> None:
