@@ -316,7 +316,7 @@ class NetworkFaults:
             },
             details={
                 "toxic": toxic,
-                "times": [tuple(time) for time in times],
+                "times": [list(time) for time in times],
                 **({"period": period} if period else {}),
             },
             connections=_connections(connections),
@@ -343,6 +343,15 @@ class NetworkFaults:
         The attempts are on record although nobody listens: see docs/faults.md.
         """
         return self._network.refuse(must_bite=must_bite)
+
+    def unanswered(self) -> Fault:
+        """Leave attempts to connect without any answer, as a firewall does; live connections end (FIN).
+
+        The clients' kernels repeat their SYNs, and connect after removal if their clients still wait. Such attempts are
+        not on record, and rules that count attempts are INCONCLUSIVE. Where it cannot be done (it takes Linux, or the
+        simulated network) attempts are accepted and never answered; the event of the fault has ``silent`` then.
+        """
+        return self._network.unanswered()
 
 
 class PeerFaults:

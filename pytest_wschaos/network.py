@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from .engine.connection import How
 from .engine.engine import Engine
 from .engine.errors import BadRequest, NotFound
-from .engine.proxy import Proxy
+from .engine.proxy import Down, Proxy
 from .engine.targets import Targets
 from .engine.toxics import TOXICS
+from .engine.unanswered import supported
 from .faults import Direction, Fault, FaultError
 from .inline import Runner
 from .recorder import Recorder
@@ -68,7 +69,7 @@ class ChaosNetwork:
         self._engine = Engine(seed=seed, observer=recorder)
         self._api: Api | None = None
         self._toxics: dict[int, _Toxic] = {}
-        self._refusing: set[int] = set()
+        self._down: dict[int, Down] = {}  # by the fault that asks for it; the first one has its way
         self._stopped: list[str] = []  # the proxies that refuse because of a fault
         self._count = 0
 
@@ -89,14 +90,14 @@ class ChaosNetwork:
         proxy = await self._engine.create(name, "127.0.0.1:0", self._upstream)
         for toxic in self._toxics.values():
             toxic.add(proxy)
-        if self._refusing:
-            self._refuse(proxy)
+        if self._down:
+            self._take_down(proxy)
         return proxy.listen
 
-    def _refuse(self, proxy: Proxy) -> None:
+    def _take_down(self, proxy: Proxy) -> None:
         if not proxy.refusing:
             self._stopped.append(proxy.name)
-            proxy.refuse()
+            proxy.take_down(next(iter(self._down.values())))
 
     def redirect(self, upstream: str) -> None:
         """Connect new clients to another server from now on."""
@@ -225,18 +226,24 @@ class ChaosNetwork:
 
     def refuse(self, *, must_bite: bool = True) -> Fault:
         """The fault of a server that is down."""
+        return self._be_down("refuse", must_bite=must_bite)
 
+    def unanswered(self) -> Fault:
+        """The fault of a firewall that drops SYNs."""
+        return self._be_down("unanswered", {} if supported(self._runner.loop) else {"silent": True})
+
+    def _be_down(self, way: Down, details: Mapping[str, Any] | None = None, *, must_bite: bool = True) -> Fault:
         def apply(id: int) -> None:
-            self._refusing.add(id)
+            self._down[id] = way
             for proxy in self._engine.proxies.values():
-                self._refuse(proxy)
+                self._take_down(proxy)
 
         async def heal(id: int) -> None:
-            self._refusing.discard(id)
-            if not self._refusing:
+            self._down.pop(id, None)
+            if not self._down:
                 # Not those that somebody has disabled over the API.
                 stopped, self._stopped = self._stopped, []
                 for name in stopped:
                     await self._engine.start(name)
 
-        return self.inject("refuse", apply, heal, must_bite=must_bite)
+        return self.inject(way, apply, heal, details, must_bite=must_bite)

@@ -46,6 +46,7 @@ FAULTS: dict[str, Inject] = {
     "abort": lambda chaos: chaos.abort(must_bite=False),
     "disconnect": lambda chaos: chaos.disconnect(must_bite=False),
     "refuse": lambda chaos: chaos.refuse(must_bite=False),
+    "unanswered": lambda chaos: chaos.unanswered(),
     "reject_handshake": lambda chaos: chaos.reject_handshake(503, retry_after=2, must_bite=False),
     "accept_then_close": lambda chaos: chaos.accept_then_close(1013, "later", must_bite=False),
     "close": lambda chaos: chaos.close(1012, "restart", must_bite=False),
@@ -130,6 +131,8 @@ def test_by_hand_and_a_second_removal_does_nothing(chaos: Chaos, name: str) -> N
 async def test_attempts_are_recorded_and_removal_heals(chaos: Chaos, name: str) -> None:
     with FAULTS[name](chaos):
         await attempt(chaos)
+        if name == "unanswered":  # of which there is no record
+            return
         seen = await chaos.wait_for("attempt")
         assert bool(seen.get("refused")) is (name == "refuse")
     async with plain(chaos) as client:
@@ -152,7 +155,8 @@ def test_faults_apply_to_every_listener(chaos: Chaos, name: str) -> None:
     with FAULTS[name](chaos):
         with contextlib.suppress(OSError, WebSocketException, TimeoutError), connect_sync(url, open_timeout=NOTHING):
             pass
-        assert chaos.wait("attempt", client="second").client == "second"
+        if name != "unanswered":
+            assert chaos.wait("attempt", client="second").client == "second"
     with connect_sync(url) as client:
         client.send("hello")
         assert client.recv(LATER) == "hello"
@@ -690,6 +694,48 @@ async def test_a_schedule_comes_and_goes(either: ChaosProxy) -> None:
 def met(chaos: ChaosProxy) -> int:
     """How often a schedule's toxic has come and met something."""
     return [(event.kind, event.get("did")) for event in chaos.timeline].count(("acted", "met"))
+
+
+@pytest.mark.wschaos(clock="real, virtual")  # the kernel repeats a SYN by a clock of its own
+@asynchronous
+async def test_unanswered_attempts_hang_until_removal(either: ChaosProxy) -> None:
+    async with plain(either) as live:
+        with either.unanswered():
+            assert (await ended(live)).rcvd is None
+            connecting = asyncio.ensure_future(asyncio.open_connection(either.host, either.port))
+            await asyncio.sleep(NOTHING)
+            assert not connecting.done()
+        async with asyncio.timeout(LATER):
+            _, writer = await connecting
+        writer.close()
+    assert not either.freeze().sees_refused
+    assert [event.get("silent") for event in either.timeline if event.kind == "fault"] == [None]
+
+
+@asynchronous
+async def test_where_syns_are_answered_attempts_are_accepted_and_silent(
+    chaos: Chaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pytest_wschaos.network.supported", "pytest_wschaos.engine.unanswered.supported"):
+        monkeypatch.setattr(module, lambda loop: False)
+    with chaos.unanswered():
+        with pytest.raises(TimeoutError):
+            await connect(chaos.echo_url, open_timeout=NOTHING)
+        assert (await chaos.wait_for("fault"))["silent"] is True
+        await chaos.wait_for("handshake")
+    async with plain(chaos) as client:
+        await echoes(client)
+
+
+def test_of_two_ways_to_be_down_the_first_one_holds(chaos: Chaos) -> None:
+    first, second = chaos.refuse(), chaos.unanswered()
+    with pytest.raises(ConnectionRefusedError):
+        connect_sync(chaos.echo_url)
+    first.remove()
+    second.remove()
+    with connect_sync(chaos.echo_url) as client:
+        client.send("hello")
+        assert client.recv(LATER) == "hello"
 
 
 @pytest.mark.parametrize(

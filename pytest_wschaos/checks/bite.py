@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..timeline import Event, Record, toxic_name
 from .story import Fault, faults
 
-EXEMPT = frozenset({"idle_timeout", "suspend"})
-"""Faults of which the point may be that they meet nothing, or that always do."""
+EXEMPT = frozenset({"idle_timeout", "suspend", "unanswered"})
+"""Faults of which the point may be that they meet nothing, that always do, or of which nobody can tell."""
 _WAYS = {"both": ("up", "down"), "up": ("up",), "down": ("down",)}
 
 

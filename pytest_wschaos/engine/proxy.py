@@ -256,6 +256,7 @@ class Proxy:
             self.stop(how)
             self._unanswering = unanswered.leave_unanswered(loop, *self.address)
             self.down = way if self._unanswering is not None else None
+            self.blind()
             return
         assert self._refusals is not None
         self._refused_port = self.address[1]

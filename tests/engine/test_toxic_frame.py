@@ -425,6 +425,16 @@ def test_what_is_held_does_not_come_amid_a_control_frame(end: bool) -> None:
     assert payloads(listen(track.data)) == [b"ping", b"bc", b"a"]
 
 
+def test_removal_amid_a_control_frame_while_a_message_waits() -> None:
+    one = stage("frame", action="reorder", opcodes=["text"])
+    track = opened(one)
+    ping = frame(PING, b"ping")
+    track.feed(texts(b"a") + ping[:3])
+    track.remove(one, 1.0)
+    track.feed(ping[3:])
+    assert payloads(listen(track.data)) == [b"ping", b"a"]
+
+
 def test_removal_after_a_close_lets_nothing_follow_it() -> None:
     one = stage("frame", action="close")
     track = opened(one)

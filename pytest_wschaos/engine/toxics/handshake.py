@@ -96,4 +96,7 @@ class Handshake(WebSocketStage):
 
 
 def _phrase(status: int) -> str:
-    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Unknown"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
