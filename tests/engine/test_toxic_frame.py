@@ -412,7 +412,7 @@ def test_removal_amid_the_message_after_which_one_waits() -> None:
 
 @pytest.mark.parametrize("end", [False, True])
 def test_what_is_held_does_not_come_amid_a_control_frame(end: bool) -> None:
-    one = stage("frame", action="drop", match="a", opcodes=["text"])
+    one = stage("frame", action="drop", match="c", opcodes=["text"])
     track = opened(one)
     ping = frame(PING, b"ping")
     track.feed(frame(TEXT, b"b", final=False) + ping[:4])
@@ -547,6 +547,7 @@ def test_no_stream_becomes_invalid_however_it_is_cut_up(
         ({"bits": 0}, "bits = 0: must be 1 to 1024"),
         ({"code": 999}, "code = 999: must be 1000 to 4999"),
         ({"code": 1006}, "code = 1006: must be a code that may be sent"),
+        ({"match": "\ud800"}, "match = .*: must be text that UTF-8 can hold"),
         ({"reason": "x" * 124}, "reason = .*: must be 123 bytes or fewer"),
     ],
 )

@@ -118,6 +118,9 @@ class Frame(WebSocketStage):
                 raise cls.wrong(name, attributes[name], limits)
         if attributes["code"] in UNSENDABLE:
             raise cls.wrong("code", attributes["code"], "a code that may be sent")
+        for name in ("match", "reason"):
+            if attributes[name].encode(errors="ignore").decode() != attributes[name]:
+                raise cls.wrong(name, attributes[name], "text that UTF-8 can hold")
         if len(attributes["reason"].encode()) > REASON_LIMIT:
             raise cls.wrong("reason", attributes["reason"], f"{REASON_LIMIT} bytes or fewer")
 
