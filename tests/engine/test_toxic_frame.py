@@ -462,6 +462,15 @@ def test_an_update_is_followed_from_the_next_message_on() -> None:
     assert payloads(listen(track.data)) == [b"a"]
 
 
+def test_an_update_amid_a_truncated_frame_leaves_its_length_true() -> None:
+    one = stage("frame", action="truncate", keep=2)
+    track = opened(one)
+    track.feed(texts(b"abcdef")[:3])
+    track.update(one, 1.0, keep=4)
+    track.feed(texts(b"abcdef")[3:] + texts(b"abcdef"))
+    assert payloads(listen(track.data)) == [b"ab", b"abcd"]
+
+
 UNITS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from([PING, PONG]), st.lists(st.binary(max_size=5), min_size=1, max_size=1)),

@@ -60,8 +60,8 @@ class Unit:
         """Its frames so far, where the whole of it is needed first."""
         self.size = 0
         """Bytes that are held."""
-        self.kept = 0
-        """Bytes of the payload that have passed."""
+        self.room = 0
+        """Bytes of the payload that may still pass of a truncated one."""
         self.flips: set[int] = set()
         """Bits of the frame at hand that are flipped."""
 
@@ -255,7 +255,7 @@ class Frame(WebSocketStage):
     # --- acting ---
 
     def _act(self, unit: Unit) -> None:
-        unit.action = self.attributes["action"]
+        unit.action, unit.room = self.attributes["action"], int(self.attributes["keep"])
         self._tell(unit, unit.action)
         if unit.action == "close":
             self._hurry()
@@ -280,7 +280,7 @@ class Frame(WebSocketStage):
             case "drop":
                 return b""
             case "truncate":
-                return head._replace(length=min(head.length, self._room(unit))).encode()
+                return head._replace(length=min(head.length, unit.room)).encode()
             case "corrupt" if head.length:
                 unit.flips = {self.rng.randrange(8 * head.length) for _ in range(self.attributes["bits"])}
         return head.encode()
@@ -291,8 +291,8 @@ class Frame(WebSocketStage):
             case "drop":
                 return b""
             case "truncate":
-                part = part[: self._room(unit)]
-                unit.kept += len(part)
+                part = part[: unit.room]
+                unit.room -= len(part)
             case "corrupt":
                 changed = bytearray(part)
                 for bit in unit.flips:
@@ -300,9 +300,6 @@ class Frame(WebSocketStage):
                         changed[bit // 8 - start] ^= 1 << bit % 8
                 return bytes(changed)
         return part
-
-    def _room(self, unit: Unit) -> int:
-        return max(0, int(self.attributes["keep"]) - unit.kept)
 
     # --- what is held ---
 
