@@ -131,7 +131,7 @@ class WebSocketStage(Stage):
         place = 0
         while place < len(data):
             try:
-                head = read_head(data, place)
+                head = _head(data, place)
             except Malformed:
                 return False
             if head is None:
@@ -169,7 +169,7 @@ class WebSocketStage(Stage):
         while place < len(data):
             if self.frame is None:
                 try:
-                    head = read_head(data, place)
+                    head = _head(data, place)
                 except Malformed:
                     self.pass_all()
                     return data[place:]
@@ -192,3 +192,11 @@ class WebSocketStage(Stage):
                 if self._read != self._frames:
                     return data[place:]
         return b""
+
+
+def _head(data: bytes, start: int) -> FrameHead | None:
+    """The head of a frame, where it is as it would be written: what is no frame must not be changed."""
+    head = read_head(data, start)
+    if head is not None and len(head.encode()) != head.size:
+        raise Malformed("a length in more bytes than it takes")
+    return head

@@ -278,6 +278,7 @@ def test_the_offer_to_compress_is_taken_out_when_asked() -> None:
         (False, b"SSH-2.0\r\n\r\n\x81\x00"),
         (False, ANSWER + b"\x83\x00\x81\x00"),
         (False, ANSWER + b"\x89\x7e\x01\x00"),
+        (False, ANSWER + b"\x82\x7e\x00\x01a\x82\x00"),
     ],
 )
 def test_what_is_no_websocket_passes_as_it_is(upstream: bool, data: bytes) -> None:
