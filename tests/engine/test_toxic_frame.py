@@ -12,6 +12,7 @@ from pytest_wschaos.engine.errors import BadRequest
 from pytest_wschaos.engine.stage import End, Stage
 from pytest_wschaos.engine.toxics import frame as toxic
 
+from .rig import open_rig
 from .track import Track, stage
 from .wire import ANSWER, BINARY, CLOSE, MASK, PING, PONG, REQUEST, TEXT, Said, close, frame, listen
 
@@ -537,6 +538,29 @@ def test_no_stream_becomes_invalid_however_it_is_cut_up(
         assert len(came) == len(sent) - len(one.acts)  # type: ignore[attr-defined]
     elif action in ("truncate", "corrupt"):
         assert len(came) == len(sent)
+
+
+@pytest.mark.asyncio
+async def test_chance_is_drawn_for_each_connection_and_direction_and_is_the_same_for_a_seed() -> None:
+    async def run(seed: int) -> list[bytes]:
+        """What becomes of the same payload on two connections, up and down."""
+        spoilt = []
+        async with open_rig(seed) as rig:
+            for stream in ("upstream", "downstream"):
+                rig.proxy.add_toxic("frame", stream=stream, attributes={"action": "corrupt"})
+            for _ in range(2):
+                client, server = await rig.pair()
+                for source, target, head, mask in ((client, server, REQUEST, MASK), (server, client, ANSWER, b"")):
+                    data = head + frame(BINARY, bytes(1000), mask=mask)
+                    await source.send(data)
+                    came = await target.receive(len(data))
+                    spoilt.append(listen(came[len(head) :], masked=bool(mask))[0].payload)
+        return spoilt
+
+    first = await run(1)
+    assert await run(1) == first
+    assert await run(2) != first
+    assert len(set(first)) == 4
 
 
 # --- what cannot be ---
