@@ -36,18 +36,19 @@ class WebSocketStage(Stage):
 
     def on_head(self, text: str, head: Head) -> str | None:
         """The HTTP head as it goes on, without the empty line; None: nothing of this direction passes any more."""
-        return text
+        raise NotImplementedError
 
     def on_frame(self, head: FrameHead) -> None:
         """A frame begins."""
-        self.write(head.encode())
+        raise NotImplementedError
 
     def on_payload(self, part: bytes, start: int) -> None:
         """Some of its payload, from byte ``start`` on."""
-        self.write(part)
+        raise NotImplementedError
 
     def on_frame_end(self, head: FrameHead) -> None:
         """It has ended."""
+        raise NotImplementedError
 
     # --- what it does that with ---
 

@@ -34,6 +34,25 @@ def test_it_goes_as_if_it_were_removed() -> None:
     assert track.out == [(1.5, b"a"), (1.5, End.EOF)]
 
 
+def test_sums_of_floating_point_miss_no_instant() -> None:
+    for number in range(1, 300):
+        since = number * 0.1
+        track = Track()
+        track.now = since
+        track.chain.add(stage("schedule", type="stall", times=ONCE, period=1700, since=since), since)
+        track.feed(b"x", since + 1.2)
+        track.feed(b"y", since + 1.7 + 1.2)
+        track.until(since + 5)
+        assert track.out == [(pytest.approx(since + 1.5), b"x"), (pytest.approx(since + 3.2), b"y")]
+
+
+def test_times_may_overlap() -> None:
+    track = Track(stage("schedule", type="stall", times=[{"at": 0, "lasts": 300}, {"at": 200, "lasts": 300}]))
+    track.feed(b"x", 0.1)
+    track.until(2.0)
+    assert track.out == [(0.5, b"x")]
+
+
 def test_a_period_repeats_it_for_ever() -> None:
     track = Track(stage("schedule", type="stall", times=[{"at": 0, "lasts": 300}], period=1000))
     for number in range(100):
