@@ -248,6 +248,7 @@ class Proxy:
             way = "observe"
         elif way == "unanswered" and not unanswered.supported(loop):
             way = "silent"
+        self.down = None
         if way in ("observe", "silent"):
             self.down = way
             self.cut("down", how)
