@@ -28,6 +28,7 @@ WIRE_KINDS = (
     "fault",
     "healed",
     "cut",
+    "acted",
     "token",
     "lag",
 )

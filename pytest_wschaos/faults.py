@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 Direction = Literal["both", "up", "down"]
 BadCertificate = Literal["expired", "wrong_name", "untrusted"]
+
+Connections = int | Sequence[int] | Mapping[str, int] | None
+"""Which connections of each listener a fault is for, by their number from 1 on: one, several, or ``{"nth": n}`` or
+``{"every": n}`` of those that are accepted while it is in force. None: all."""
 
 CLIENT = "client"
 """The name of the first listener, and of the client that connects to it."""
@@ -120,9 +124,7 @@ class NetworkFaults:
         Connections that met the drop stay dead after its removal, as behind a NAT that forgot them. With
         ``resume`` the bytes are held instead (1 MiB each way, then the sender waits) and released in order.
         """
-        if not isinstance(resume, bool):
-            raise FaultError(f"resume = {resume!r}: must be True or False")
-        toxic = "stall" if resume else "blackhole"
+        toxic = "stall" if _boolean("resume", resume) else "blackhole"
         details = {"resume": resume}
         return self._network.toxic("silent_drop", toxic, _direction(direction), details=details, must_bite=must_bite)
 
@@ -141,9 +143,192 @@ class NetworkFaults:
             "idle_timeout", "idle_timeout", _direction(direction), attributes, details={"seconds": limit}
         )
 
+    def stall(self, direction: Direction = "both", *, must_bite: bool = True) -> Fault:
+        """Hold what is sent, and let it go in order at removal: :meth:`silent_drop` with ``resume``, in one word."""
+        return self.silent_drop(direction, resume=True, must_bite=must_bite)
+
+    def lifetime(
+        self, seconds: float, *, reset: bool = False, connections: Connections = None, must_bite: bool = True
+    ) -> Fault:
+        """Cut each connection ``seconds`` after it opened (a live one: after this call), whatever passes on it.
+
+        With a FIN and no Close frame, as a load balancer's maximum age does; ``reset``: with a RST.
+
+        Raises:
+            FaultError: a time that is not above 0, or connections that cannot be.
+        """
+        limit = _seconds("seconds", seconds, positive=True)
+        attributes = {"timeout": limit * 1000, "reset": _boolean("reset", reset)}
+        return self._network.toxic(
+            "lifetime",
+            "lifetime",
+            "down",
+            attributes,
+            details={"seconds": limit, "reset": reset},
+            connections=_connections(connections),
+            must_bite=must_bite,
+        )
+
+    def reset_now(self, *, connections: Connections = None, must_bite: bool = True) -> Fault:
+        """Reset (RST) the connections that are live, idle ones too, and each new one as soon as it is accepted.
+
+        Raises:
+            FaultError: connections that cannot be.
+        """
+        return self._network.toxic(
+            "reset_now", "reset_now", "down", connections=_connections(connections), must_bite=must_bite
+        )
+
+    def frame(
+        self,
+        action: Literal["drop", "delay", "duplicate", "reorder", "truncate", "corrupt", "close"],
+        direction: Direction = "both",
+        *,
+        opcodes: Sequence[str] = (),
+        match: str = "",
+        start: int = 1,
+        every: int = 1,
+        count: int = 0,
+        probability: float = 1.0,
+        seconds: float = 0.0,
+        keep: int = 0,
+        bits: int = 1,
+        code: int = 1011,
+        reason: str = "",
+        compression: bool = False,
+        connections: Connections = None,
+        must_bite: bool = True,
+    ) -> Fault:
+        """Do something to chosen messages (with all their frames) and control frames; docs/faults.md says it in full.
+
+        ``opcodes`` names kinds (text, binary, close, ping, pong; none: all), ``match`` is text that the payload
+        contains. Of those that fit, counted from 1 for each connection and direction, it is every ``every``-th from
+        number ``start`` on, ``count`` in all (0: no limit), each with ``probability``, drawn from the seed.
+
+        ``seconds`` is for ``delay``, and how long ``reorder`` may hold; ``keep`` bytes pass of a truncated payload;
+        ``bits`` are flipped in a corrupt one; ``code`` and ``reason`` are those of the Close that ``close`` injects.
+
+        Connections that open meanwhile do not get compression, unless ``compression`` is True: compressed messages
+        cannot be dropped, duplicated or reordered, and are matched as they are.
+
+        Raises:
+            FaultError: an argument that cannot be.
+        """
+        asked = {
+            "action": _text("action", action),
+            "opcodes": [_text("opcodes", name) for name in _sequence("opcodes", opcodes)],
+            "match": _text("match", match),
+            "start": _whole("start", start),
+            "every": _whole("every", every),
+            "count": _whole("count", count),
+            "probability": _number("probability", probability, "a number from 0 to 1"),
+            "keep": _whole("keep", keep),
+            "bits": _whole("bits", bits),
+            "code": _whole("code", code),
+            "reason": _text("reason", reason),
+        }
+        delay = _seconds("seconds", seconds)
+        compressed = _boolean("compression", compression)
+        return self._network.toxic(
+            "frame",
+            "frame",
+            _direction(direction),
+            {**asked, "delay": delay * 1000, "compression": compressed},
+            details={**self._network.unusual("frame", asked), **({"seconds": delay} if delay else {})},
+            others=None if compressed else {"compression": False},  # it is offered upwards, whichever way is meant
+            connections=_connections(connections),
+            must_bite=must_bite,
+        )
+
+    def handshake(
+        self,
+        status: int | None = None,
+        *,
+        reason: str = "",
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        accept: str = "",
+        silence: bool = False,
+        byte_delay: float = 0.0,
+        connections: Connections = None,
+        must_bite: bool = True,
+    ) -> Fault:
+        """Change the server's answer to the upgrade, on the way: what a gateway does, in front of any server.
+
+        ``status`` and ``reason`` are answered in the server's place, and both sides end; None: the server's own
+        answer. ``headers`` and ``retry_after`` (s) go into the answer; ``accept`` is a wrong Sec-WebSocket-Accept.
+        ``silence`` swallows the answer; ``byte_delay`` is the time in seconds before each of its bytes.
+
+        Raises:
+            FaultError: an argument that cannot be.
+        """
+        asked = {
+            "status": 0 if status is None else _whole("status", status),
+            "reason": _text("reason", reason),
+            "retry_after": -1 if retry_after is None else _seconds("retry_after", retry_after),
+            "accept": _text("accept", accept),
+            "silence": _boolean("silence", silence),
+        }
+        delay = _seconds("byte_delay", byte_delay)
+        attributes = {**asked, "headers": dict(_mapping("headers", headers or {})), "delay": delay * 1000}
+        return self._network.toxic(
+            "handshake",
+            "handshake",
+            "down",
+            attributes,
+            details={**self._network.unusual("handshake", asked), **({"byte_delay": delay} if delay else {})},
+            connections=_connections(connections),
+            must_bite=must_bite,
+        )
+
+    def schedule(
+        self,
+        toxic: str,
+        times: Sequence[tuple[float, float]],
+        direction: Direction = "both",
+        *,
+        attributes: Mapping[str, Any] | None = None,
+        period: float = 0.0,
+        connections: Connections = None,
+        must_bite: bool = True,
+    ) -> Fault:
+        """Let a toxic come and go: at each ``(at, lasts)`` of ``times``, in seconds from now.
+
+        With ``period`` they come again every so many seconds, until removal. ``toxic`` and ``attributes`` are as in
+        the HTTP API (milliseconds, for most): ``schedule("latency", [(1, 0.5)], attributes={"latency": 300})``.
+
+        Raises:
+            FaultError: an argument that cannot be; there is no such toxic, or no such attribute.
+        """
+        spells = []
+        for time in _sequence("times", times):
+            if len(pair := list(_sequence("times", time))) != 2:
+                raise FaultError(f"times = {times!r:.80}: must be pairs of seconds, (at, lasts)")
+            spells.append({"at": _seconds("times", pair[0]) * 1000, "lasts": _seconds("times", pair[1]) * 1000})
+        return self._network.toxic(
+            "schedule",
+            "schedule",
+            _direction(direction),
+            {
+                "type": _text("toxic", toxic),
+                "attributes": dict(_mapping("attributes", attributes or {})),
+                "times": spells,
+                "period": _seconds("period", period) * 1000,
+            },
+            details={
+                "toxic": toxic,
+                "times": [list(time) for time in times],
+                **({"period": period} if period else {}),
+            },
+            connections=_connections(connections),
+            must_bite=must_bite,
+        )
+
     def unanswered_handshake(self, *, must_bite: bool = True) -> Fault:
         """Accept new connections and never answer: their upgrade request is swallowed. Live ones go on."""
-        return self._network.toxic("unanswered_handshake", "blackhole", "both", new_only=True, must_bite=must_bite)
+        return self._network.toxic(
+            "unanswered_handshake", "blackhole", "both", connections={"every": 1}, must_bite=must_bite
+        )
 
     def abort(self, *, must_bite: bool = True) -> Fault:
         """Reset (RST) the connections that are live now, idle ones too. New ones are not touched."""
@@ -173,6 +358,15 @@ class NetworkFaults:
         The attempts are on record although nobody listens: see docs/faults.md.
         """
         return self._network.refuse(must_bite=must_bite)
+
+    def unanswered(self) -> Fault:
+        """Leave attempts to connect without any answer, as a firewall does; live connections end (FIN).
+
+        The clients' kernels repeat their SYNs, and connect after removal if their clients still wait. Such attempts are
+        not on record, and rules that count attempts are INCONCLUSIVE. Where it cannot be done (it takes Linux, or the
+        simulated network) attempts are accepted and never answered; the event of the fault has ``silent`` then.
+        """
+        return self._network.unanswered()
 
 
 class PeerFaults:
@@ -311,6 +505,31 @@ def _whole(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise FaultError(f"{name} = {value!r}: must be a whole number")
     return int(value)
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise FaultError(f"{name} = {value!r}: must be True or False")
+    return value
+
+
+def _sequence(name: str, value: object) -> Sequence[Any]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise FaultError(f"{name} = {value!r:.80}: must be a list")
+    return value
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise FaultError(f"{name} = {value!r:.80}: must be a dict, with names for keys")
+    return value
+
+
+def _connections(value: Connections) -> Any:
+    """As the engine takes them."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _text(name: str, value: object) -> str:

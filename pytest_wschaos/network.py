@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from .certificates import Authority, Certificate
 from .engine.connection import How
 from .engine.engine import Engine
-from .engine.errors import NotFound
-from .engine.proxy import Proxy
+from .engine.errors import BadRequest, NotFound
+from .engine.proxy import Down, Proxy
+from .engine.targets import Targets
 from .engine.tls import PLAIN, Tls
+from .engine.toxics import TOXICS
+from .engine.unanswered import supported
 from .faults import BadCertificate, Direction, Fault, FaultError
 from .inline import Runner
 from .recorder import Recorder
-from .timeline import Timeline
+from .timeline import Timeline, toxic_name
 
 if TYPE_CHECKING:
     from .engine.api import Api
@@ -32,26 +35,25 @@ STREAMS: Mapping[Direction, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class _Toxic:
-    """A toxic that carries out a fault on every listener."""
+    """A toxic that carries out a fault on every listener, with its attributes in each stream."""
 
     name: str
     type: str
-    direction: Direction
-    attributes: Mapping[str, float]
-    new_only: bool
+    streams: Mapping[str, Mapping[str, Any]]
+    connections: Any
 
     def add(self, proxy: Proxy) -> None:
-        for stream in STREAMS[self.direction]:
+        for stream, attributes in self.streams.items():
             proxy.add_toxic(
                 self.type,
                 name=f"{self.name}-{stream}",
                 stream=stream,
-                attributes=self.attributes,
-                new_only=self.new_only,
+                attributes=attributes,
+                connections=self.connections,
             )
 
     def remove(self, proxy: Proxy) -> None:
-        for stream in STREAMS[self.direction]:
+        for stream in self.streams:
             with suppress(NotFound):  # somebody reset the engine over its API
                 proxy.remove_toxic(f"{self.name}-{stream}")
 
@@ -86,7 +88,7 @@ class ChaosNetwork:
         self._engine = Engine(seed=seed, observer=recorder)
         self._api: Api | None = None
         self._toxics: dict[int, _Toxic] = {}
-        self._refusing: set[int] = set()
+        self._down: dict[int, Down] = {}  # by the fault that asks for it; the first one has its way
         self._stopped: list[str] = []  # the proxies that refuse because of a fault
         self._terminating: set[str] = set()
         self._bad: dict[int, BadCertificate] = {}
@@ -140,14 +142,14 @@ class ChaosNetwork:
         proxy = await self._engine.create(name, "127.0.0.1:0", self._upstream, tls=tls)
         for toxic in self._toxics.values():
             toxic.add(proxy)
-        if self._refusing:
-            self._refuse(proxy)
+        if self._down:
+            self._take_down(proxy)
         return proxy.listen
 
-    def _refuse(self, proxy: Proxy) -> None:
+    def _take_down(self, proxy: Proxy) -> None:
         if not proxy.refusing:
             self._stopped.append(proxy.name)
-            proxy.refuse()
+            proxy.take_down(next(iter(self._down.values())))
 
     def redirect(self, upstream: str) -> None:
         """Connect new clients to another server from now on."""
@@ -220,17 +222,32 @@ class ChaosNetwork:
         fault: str,
         type: str,
         direction: Direction = "both",
-        attributes: Mapping[str, float] | None = None,
+        attributes: Mapping[str, Any] | None = None,
         *,
         details: Mapping[str, Any] | None = None,
-        new_only: bool = False,
+        others: Mapping[str, Any] | None = None,
+        connections: Any = None,
         must_bite: bool = True,
     ) -> Fault:
-        """A fault that a toxic carries out."""
+        """A fault that a toxic carries out; ``others`` are the attributes of one for the streams that are not named.
+
+        Raises:
+            FaultError: attributes or connections that make no sense. Nothing has happened then.
+        """
+        streams = {stream: dict(attributes or {}) for stream in STREAMS[direction]}
+        if others is not None:
+            streams = {stream: streams.get(stream, dict(others)) for stream in STREAMS["both"]}
+        try:
+            for given in streams.values():
+                TOXICS[type].check({**TOXICS[type].defaults, **given})
+            Targets(connections, 0)
+        except BadRequest as error:
+            raise FaultError(f"{fault}(): {error}") from None
+        targeted = {} if connections is None else {"connections": connections}
 
         def apply(id: int) -> None:
             # Nobody who adds toxics over the API will think of such a name.
-            toxic = _Toxic(f"wschaos-{fault}-{id}", type, direction, attributes or {}, new_only)
+            toxic = _Toxic(toxic_name(fault, id), type, streams, connections)
             for proxy in self._engine.proxies.values():
                 toxic.add(proxy)
             self._toxics[id] = toxic
@@ -241,7 +258,13 @@ class ChaosNetwork:
                 for proxy in self._engine.proxies.values():
                     toxic.remove(proxy)
 
-        return self.inject(fault, apply, heal, {"direction": direction, **(details or {})}, must_bite=must_bite)
+        told = {"direction": direction, **(details or {}), **targeted}
+        return self.inject(fault, apply, heal, told, must_bite=must_bite)
+
+    @staticmethod
+    def unusual(type: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Those attributes of a toxic that are not what they would be anyway."""
+        return {name: value for name, value in attributes.items() if value != TOXICS[type].defaults[name]}
 
     def cut(self, fault: str, how: How, *, must_bite: bool = True) -> Fault:
         """A fault that ends the connections that are live now."""
@@ -275,18 +298,24 @@ class ChaosNetwork:
 
     def refuse(self, *, must_bite: bool = True) -> Fault:
         """The fault of a server that is down."""
+        return self._be_down("refuse", must_bite=must_bite)
 
+    def unanswered(self) -> Fault:
+        """The fault of a firewall that drops SYNs."""
+        return self._be_down("unanswered", {} if supported(self._runner.loop) else {"silent": True})
+
+    def _be_down(self, way: Down, details: Mapping[str, Any] | None = None, *, must_bite: bool = True) -> Fault:
         def apply(id: int) -> None:
-            self._refusing.add(id)
+            self._down[id] = way
             for proxy in self._engine.proxies.values():
-                self._refuse(proxy)
+                self._take_down(proxy)
 
         async def heal(id: int) -> None:
-            self._refusing.discard(id)
-            if not self._refusing:
+            self._down.pop(id, None)
+            if not self._down:
                 # Not those that somebody has disabled over the API.
                 stopped, self._stopped = self._stopped, []
                 for name in stopped:
                     await self._engine.start(name)
 
-        return self.inject("refuse", apply, heal, must_bite=must_bite)
+        return self.inject(way, apply, heal, details, must_bite=must_bite)

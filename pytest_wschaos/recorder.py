@@ -123,6 +123,10 @@ class ConnectionRecorder(Tap):
         """The engine ends the connection."""
         self._record("cut", "proxy", fault=fault, how=how)
 
+    def acted(self, toxic: str, way: Way, **what: Any) -> None:
+        """A toxic has done something to what passes in a direction."""
+        self._record("acted", "proxy", way, toxic=toxic, **what)
+
     def error(self, text: str) -> None:
         """The upstream cannot be reached."""
         self._record("error", "proxy", error=text)

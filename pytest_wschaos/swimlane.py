@@ -147,6 +147,8 @@ def _words(event: Event) -> str:
             return f"{get('fault')}({details}){verb}"
         case "cut":
             return f"cut by {get('fault')} ({'RST' if get('how') == 'reset' else 'FIN'})"
+        case "acted":
+            return f"{get('did')} {get('what')}".rstrip()
         case "lag":
             return f"the harness was {get('lag') * 1000:.0f} ms late"
         case "error":

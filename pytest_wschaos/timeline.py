@@ -21,6 +21,7 @@ credentials ... both    what the dialect tells of a message: see :mod:`pytest_ws
 error           proxy   upstream not reached, TLS failed, or bytes that cannot be read: ``error``, ``encrypted``
 fault, healed   proxy   a fault was injected, removed: ``fault``, ``id``, and its arguments
 cut             proxy   the engine ended a connection for a fault: ``fault``, ``how``
+acted           proxy   a toxic did something to a frame or handshake: ``toxic`` (its name), ``did``, ``what``
 token           harness the server's valid token changed: ``fingerprint``, and the one that it ``replaced``
 lag             harness the harness's own clock came late: ``lag`` seconds, measured at ``at``
 app.*           app     what the client told its application (``app.gave_up`` ...), or was asked (``app.send``)
@@ -53,6 +54,11 @@ SECRET_PARAMETERS = frozenset(["token", "access_token", "auth", "jwt", "key", "a
 """Names of query parameters that are taken for credentials."""
 COLUMNS = ("at", "kind", "place", "client", "conn", "way")
 """What every event has; no detail can have such a name."""
+
+
+def toxic_name(fault: str, id: int) -> str:
+    """What the toxics are called that carry a fault out; the direction follows."""
+    return f"wschaos-{fault}-{id}"
 
 
 def fingerprint(secret: str) -> str:

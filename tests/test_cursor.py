@@ -128,7 +128,7 @@ def test_a_wait_for_several_says_how_many_came(timeline: Timeline, wait: Waiter)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"kind": "raedy"}, "no event is named 'raedy': there are ack, app.close"),
+        ({"kind": "raedy"}, "no event is named 'raedy': there are ack, acted, app.close"),
         ({"kind": None}, "no event is named None"),
         ({"kind": "ready", "count": 0}, "count = 0: must be a whole number, 1 or more"),
         ({"kind": "ready", "timeout": -1}, "timeout = -1: must be a number of seconds, 0 or more"),

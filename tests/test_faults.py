@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from websockets.sync.client import connect as connect_sync
 
 from pytest_wschaos import Chaos, ChaosProxy, Event, Fault, FaultError, PeerFaultError
+from pytest_wschaos.checks.bite import toothless
 from pytest_wschaos.engine.errors import CannotListen
 from pytest_wschaos.faults import Direction
 from pytest_wschaos.reference.wire import Dial
@@ -36,11 +37,17 @@ FAULTS: dict[str, Inject] = {
     "bandwidth": lambda chaos: chaos.bandwidth(1_000_000, must_bite=False),
     "silent_drop": lambda chaos: chaos.silent_drop(must_bite=False),
     "idle_timeout": lambda chaos: chaos.idle_timeout(0.05),
+    "lifetime": lambda chaos: chaos.lifetime(0.05, must_bite=False),
+    "reset_now": lambda chaos: chaos.reset_now(must_bite=False),
+    "frame": lambda chaos: chaos.frame("drop", must_bite=False),
+    "handshake": lambda chaos: chaos.handshake(503, must_bite=False),
+    "schedule": lambda chaos: chaos.schedule("latency", [(0, 9)], attributes={"latency": 5}, must_bite=False),
     "unanswered_handshake": lambda chaos: chaos.unanswered_handshake(must_bite=False),
     "abort": lambda chaos: chaos.abort(must_bite=False),
     "disconnect": lambda chaos: chaos.disconnect(must_bite=False),
     "refuse": lambda chaos: chaos.refuse(must_bite=False),
     "bad_certificate": lambda chaos: chaos.bad_certificate(must_bite=False),
+    "unanswered": lambda chaos: chaos.unanswered(),
     "reject_handshake": lambda chaos: chaos.reject_handshake(503, retry_after=2, must_bite=False),
     "accept_then_close": lambda chaos: chaos.accept_then_close(1013, "later", must_bite=False),
     "close": lambda chaos: chaos.close(1012, "restart", must_bite=False),
@@ -125,6 +132,8 @@ def test_by_hand_and_a_second_removal_does_nothing(chaos: Chaos, name: str) -> N
 async def test_attempts_are_recorded_and_removal_heals(chaos: Chaos, name: str) -> None:
     with FAULTS[name](chaos):
         await attempt(chaos)
+        if name == "unanswered":  # of which there is no record
+            return
         seen = await chaos.wait_for("attempt")
         assert bool(seen.get("refused")) is (name == "refuse")
     async with plain(chaos) as client:
@@ -147,7 +156,8 @@ def test_faults_apply_to_every_listener(chaos: Chaos, name: str) -> None:
     with FAULTS[name](chaos):
         with contextlib.suppress(OSError, WebSocketException, TimeoutError), connect_sync(url, open_timeout=NOTHING):
             pass
-        assert chaos.wait("attempt", client="second").client == "second"
+        if name != "unanswered":
+            assert chaos.wait("attempt", client="second").client == "second"
     with connect_sync(url) as client:
         client.send("hello")
         assert client.recv(LATER) == "hello"
@@ -488,6 +498,273 @@ def test_disconnect_is_a_fin_though_the_client_has_bytes_under_way(chaos: Chaos)
         assert client.recv(1) == b""
 
 
+# --- frames, handshakes, timetables: through a server that is not ours, too ---
+
+on_all_clocks = pytest.mark.wschaos(clock="real, virtual, hybrid")
+
+
+@pytest.fixture(params=["wschaos", "wschaos_proxy"])
+def either(request: pytest.FixtureRequest, wschaos: Chaos, wschaos_proxy: Callable[[str], ChaosProxy]) -> ChaosProxy:
+    """The reference server behind its own proxy, and behind one that does not know whose it is."""
+    return wschaos if request.param == "wschaos" else wschaos_proxy(wschaos.server.echo_url)
+
+
+def squeezed(chaos: ChaosProxy) -> contextlib.AbstractAsyncContextManager[ClientConnection]:
+    """A client with websockets' defaults: it offers compression."""
+    url = chaos.echo_url if isinstance(chaos, Chaos) else chaos.url
+    return connect(url, ping_interval=None, close_timeout=0.1)
+
+
+async def received(client: ClientConnection, count: int) -> list[str | bytes]:
+    async with asyncio.timeout(LATER):
+        return [await client.recv() for _ in range(count)]
+
+
+@on_all_clocks
+@asynchronous
+async def test_stall_holds_and_releases(either: ChaosProxy) -> None:
+    async with plain(either) as client:
+        await echoes(client)
+        with either.stall("down"):
+            await client.send("held")
+            await silent(client)
+        assert await received(client, 1) == ["held"]
+
+
+@on_all_clocks
+@pytest.mark.parametrize("reset", [False, True])
+@asynchronous
+async def test_a_lifetime_ends_whatever_passes(either: ChaosProxy, reset: bool) -> None:
+    async with plain(either) as client:
+        with either.lifetime(0.3, reset=reset):
+            begun = either.timeline.now()
+            while not [event for event in either.timeline if event.kind == "cut"]:
+                with contextlib.suppress(ConnectionClosedError):
+                    await client.send("still here")
+                    await client.recv()
+                await asyncio.sleep(0.01)
+            cut = await either.wait_for("cut")
+            assert (await ended(client)).rcvd is None
+    assert (cut["fault"], cut["how"]) == ("lifetime", "reset" if reset else "fin")
+    assert cut.at - begun >= 0.29
+
+
+@on_all_clocks
+@asynchronous
+async def test_reset_now_spares_those_that_it_is_not_for(either: ChaosProxy) -> None:
+    async with plain(either) as client:
+        with either.reset_now(connections=[2]):
+            with pytest.raises((OSError, WebSocketException)):
+                async with plain(either):
+                    pass
+            await echoes(client)
+            async with plain(either) as third:
+                await echoes(third)
+    assert [event.get("fault") for event in either.timeline if event.kind == "cut"] == ["reset_now"]
+
+
+@on_all_clocks
+@pytest.mark.parametrize("client", [plain, squeezed])
+@asynchronous
+async def test_every_second_message_is_dropped(either: ChaosProxy, client: Callable[..., Any]) -> None:
+    with either.frame("drop", "down", opcodes=["text"], every=2, start=2):
+        async with client(either) as one:
+            for number in range(6):
+                await one.send(str(number))
+            assert await received(one, 3) == ["0", "2", "4"]
+            async with asyncio.timeout(LATER):
+                await (await one.ping())
+    acted = [(event["did"], event["what"], event.way) for event in either.timeline if event.kind == "acted"]
+    assert acted == [("drop", "text", "down")] * 3
+
+
+@on_all_clocks
+@asynchronous
+async def test_frames_are_delayed_duplicated_and_reordered(either: ChaosProxy) -> None:
+    with either.frame("duplicate", "up", match="twice"), either.frame("reorder", "down", match="late"):
+        async with plain(either) as client:
+            for text in ("twice", "late", "last"):
+                await client.send(text)
+            assert await received(client, 4) == ["twice", "twice", "last", "late"]
+    async with plain(either) as client:
+        with either.frame("delay", "down", seconds=0.2, opcodes=["text"]):
+            begun = either.timeline.now()
+            await echoes(client)
+            assert either.timeline.now() - begun >= 0.19
+
+
+@on_all_clocks
+@asynchronous
+async def test_frames_are_truncated_and_corrupted(either: ChaosProxy) -> None:
+    with either.frame("truncate", "up", keep=3, opcodes=["text"]), either.frame("corrupt", "up", opcodes=["binary"]):
+        async with plain(either) as client:
+            await client.send("hello")
+            await client.send(bytes(100))
+            text, spoilt = await received(client, 2)
+    assert text == "hel"
+    assert isinstance(spoilt, bytes)
+    assert len(spoilt) == 100
+    assert sum(byte.bit_count() for byte in spoilt) == 1
+
+
+@on_all_clocks
+@pytest.mark.parametrize("direction", ["up", "down"])
+@asynchronous
+async def test_a_close_is_injected(either: ChaosProxy, direction: Direction) -> None:
+    async with plain(either) as client:
+        await echoes(client)
+        with either.frame("close", direction, code=4003, reason="enough", match="trigger"):
+            await client.send("harmless")
+            assert await received(client, 1) == ["harmless"]
+            await client.send("trigger")
+            error = await ended(client)
+    assert error.rcvd is not None
+    assert (error.rcvd.code, error.rcvd.reason if direction == "down" else "enough") == (4003, "enough")
+
+
+@on_all_clocks
+@asynchronous
+async def test_the_same_seed_drops_the_same_frames(wschaos: Chaos, wschaos_proxy: Callable[..., ChaosProxy]) -> None:
+    async def run(seed: int) -> list[str | bytes]:
+        chaos = wschaos_proxy(wschaos.server.echo_url, seed=seed)
+        with chaos.frame("drop", "up", match="n", probability=0.5):
+            async with plain(chaos) as client:
+                for number in range(40):
+                    await client.send(f"n{number}")
+                await client.send("last")
+                came: list[str | bytes] = []
+                while came[-1:] != ["last"]:
+                    came += await received(client, 1)
+                return came
+
+    first = await run(5)
+    assert 1 < len(first) < 41
+    assert await run(5) == first
+    assert await run(6) != first
+
+
+@on_all_clocks
+@asynchronous
+async def test_the_handshake_is_answered_in_the_servers_place(either: ChaosProxy) -> None:
+    with either.handshake(429, retry_after=3, headers={"X-Why": "chaos"}), pytest.raises(InvalidStatus) as caught:
+        async with plain(either):
+            pass
+    response = caught.value.response
+    assert (response.status_code, response.headers["Retry-After"], response.headers["X-Why"]) == (429, "3", "chaos")
+    seen = await either.wait_for("response", place="client")
+    assert (seen["status"], seen["retry_after"]) == (429, 3)
+
+
+@on_all_clocks
+@asynchronous
+async def test_a_handshake_with_a_wrong_key_fails_and_one_in_silence_hangs(either: ChaosProxy) -> None:
+    with either.handshake(accept="wrong"), pytest.raises(WebSocketException, match="Sec-WebSocket-Accept"):
+        async with plain(either):
+            pass
+    url = either.echo_url if isinstance(either, Chaos) else either.url
+    with either.handshake(silence=True), pytest.raises(TimeoutError):
+        await connect(url, open_timeout=NOTHING)
+
+
+@on_all_clocks
+@asynchronous
+async def test_the_answer_may_come_byte_by_byte(either: ChaosProxy) -> None:
+    with either.handshake(byte_delay=0.002):
+        begun = either.timeline.now()
+        async with plain(either) as client:
+            assert either.timeline.now() - begun >= 0.2
+            await echoes(client)
+
+
+@on_all_clocks
+@asynchronous
+async def test_a_schedule_comes_and_goes(either: ChaosProxy) -> None:
+    async with plain(either) as client:
+        await echoes(client)
+        with either.schedule("stall", [(0, 0.2)], "down", period=0.4):
+            trips: list[float] = []
+            async with asyncio.timeout(LATER):
+                while min(trips, default=1) >= 0.1 or met(either) < 2:
+                    start = either.timeline.now()
+                    await echoes(client)
+                    trips.append(either.timeline.now() - start)
+                    await asyncio.sleep(0.001)
+    assert max(trips) >= 0.19
+
+
+def met(chaos: ChaosProxy) -> int:
+    """How often a schedule's toxic has come and met something."""
+    return [(event.kind, event.get("did")) for event in chaos.timeline].count(("acted", "met"))
+
+
+@pytest.mark.wschaos(clock="real, virtual")  # the kernel repeats a SYN by a clock of its own
+@asynchronous
+async def test_unanswered_attempts_hang_until_removal(either: ChaosProxy) -> None:
+    async with plain(either) as live:
+        with either.unanswered():
+            assert (await ended(live)).rcvd is None
+            connecting = asyncio.ensure_future(asyncio.open_connection(either.host, either.port))
+            await asyncio.sleep(NOTHING)
+            assert not connecting.done()
+        async with asyncio.timeout(LATER):
+            _, writer = await connecting
+        writer.close()
+    assert not either.freeze().sees_refused
+    assert [event.get("silent") for event in either.timeline if event.kind == "fault"] == [None]
+
+
+@asynchronous
+async def test_where_syns_are_answered_attempts_are_accepted_and_silent(
+    chaos: Chaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pytest_wschaos.network.supported", "pytest_wschaos.engine.unanswered.supported"):
+        monkeypatch.setattr(module, lambda loop: False)
+    with chaos.unanswered():
+        with pytest.raises(TimeoutError):
+            await connect(chaos.echo_url, open_timeout=NOTHING)
+        assert (await chaos.wait_for("fault"))["silent"] is True
+        await chaos.wait_for("handshake")
+    async with plain(chaos) as client:
+        await echoes(client)
+
+
+def test_of_two_ways_to_be_down_the_first_one_holds(chaos: Chaos) -> None:
+    first, second = chaos.refuse(), chaos.unanswered()
+    with pytest.raises(ConnectionRefusedError):
+        connect_sync(chaos.echo_url)
+    first.remove()
+    second.remove()
+    with connect_sync(chaos.echo_url) as client:
+        client.send("hello")
+        assert client.recv(LATER) == "hello"
+
+
+@pytest.mark.parametrize(
+    ("inject", "bites"),
+    [
+        (lambda chaos: chaos.frame("drop", opcodes=["text"]), True),
+        (lambda chaos: chaos.frame("drop", match="other"), False),
+        (lambda chaos: chaos.handshake(retry_after=1), False),
+        (lambda chaos: chaos.lifetime(100), False),
+        (lambda chaos: chaos.reset_now(), True),
+        (lambda chaos: chaos.reset_now(connections={"nth": 1}), False),
+        (lambda chaos: chaos.schedule("stall", [(0, 100)]), True),
+        (lambda chaos: chaos.schedule("stall", [(100, 100)]), False),
+        (lambda chaos: chaos.schedule("reset_now", [(0, 100)]), True),
+    ],
+)
+@asynchronous
+async def test_whether_they_met_anything_is_known(inject: Inject, bites: bool) -> None:
+    with Chaos() as chaos:
+        async with plain(chaos) as client:
+            await echoes(client)
+            with inject(chaos), contextlib.suppress(ConnectionClosed, TimeoutError):
+                await client.send("hello")
+                async with asyncio.timeout(NOTHING):
+                    await client.recv()
+        assert (toothless(chaos.freeze()) == []) is bites
+
+
 # --- the client's own process ---
 
 
@@ -605,6 +882,31 @@ def test_a_platform_without_the_signal_cannot_suspend(quiet: Chaos, monkeypatch:
         (lambda chaos: chaos.silent_drop(resume="yes"), "resume = 'yes': must be True or False"),
         (lambda chaos: chaos.idle_timeout(0), "seconds = 0: must be above 0 s"),
         (lambda chaos: chaos.idle_timeout(-2), "seconds = -2: must be above 0 s"),
+        (lambda chaos: chaos.lifetime(0), "seconds = 0: must be above 0 s"),
+        (lambda chaos: chaos.lifetime(1, reset=1), "reset = 1: must be True or False"),
+        (
+            lambda chaos: chaos.lifetime(1, connections=0),
+            r"lifetime\(\): connections = 0: must be a number of 1 or more",
+        ),
+        (lambda chaos: chaos.reset_now(connections={"nth": "1"}), "connections = .*: must be a number of 1 or more"),
+        (
+            lambda chaos: chaos.frame("explode"),
+            r"frame\(\): toxic frame: action = 'explode': must be one of pass, drop",
+        ),
+        (lambda chaos: chaos.frame("drop", "left"), "direction = 'left': must be 'both', 'up'"),
+        (lambda chaos: chaos.frame("drop", opcodes="text"), "opcodes = 'text': must be a list"),
+        (lambda chaos: chaos.frame("drop", opcodes=[1]), "opcodes = 1: must be a string"),
+        (lambda chaos: chaos.frame("drop", probability=2), "probability = 2.0: must be 0 to 1"),
+        (lambda chaos: chaos.frame("delay", seconds=-1), "seconds = -1: must be 0 s or more"),
+        (lambda chaos: chaos.frame("close", code=1006), "code = 1006: must be a code that may be sent"),
+        (lambda chaos: chaos.handshake(101), "status = 101: must be 200 to 599"),
+        (lambda chaos: chaos.handshake(503, headers=["a"]), "headers = .*: must be a dict"),
+        (lambda chaos: chaos.handshake(503, headers={"a": "b\n"}), "headers = .*: must be names of headers"),
+        (lambda chaos: chaos.schedule("latncy", [(0, 1)]), "type = 'latncy': must be one of bandwidth"),
+        (lambda chaos: chaos.schedule("latency", [(0, 1, 2)]), r"times = .*: must be pairs of seconds, \(at, lasts\)"),
+        (lambda chaos: chaos.schedule("latency", [0.5]), "times = 0.5: must be a list"),
+        (lambda chaos: chaos.schedule("latency", [(0, 1)], attributes=[1]), "attributes = .*: must be a dict"),
+        (lambda chaos: chaos.schedule("latency", [(0, 2)], period=1), "times = .*: must be at 0 ms or later"),
         (lambda chaos: chaos.reject_handshake(99), "status = 99: must be an HTTP status"),
         (lambda chaos: chaos.reject_handshake("503"), "status = '503': must be a whole number"),
         (lambda chaos: chaos.reject_handshake(retry_after=-1), "retry_after = -1: must be 0 s or more"),

@@ -89,6 +89,11 @@ def test_a_lag_that_nobody_notices_has_no_row() -> None:
     ]
 
 
+def test_what_a_toxic_did_is_told() -> None:
+    (row,) = rows(event(1, "acted", "proxy", "down", toxic="wschaos-frame-1-downstream", did="drop", what="pong"))
+    assert "drop pong" in row
+
+
 NASTY = "\x1b[2J\r\n\ud800\u202e" + "x" * 500
 
 
@@ -101,6 +106,7 @@ NASTY = "\x1b[2J\r\n\ud800\u202e" + "x" * 500
         event(1, "message", "client", "up", topic=NASTY, id=NASTY),
         event(1, "ack", "server", "down", error=NASTY),
         event(1, "error", "proxy", error=NASTY),
+        event(1, "acted", "proxy", did=NASTY, what=NASTY),
         event(1, "app.gave_up", "app", error=NASTY),
     ],
 )

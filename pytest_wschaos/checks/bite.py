@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..timeline import Event, Record
+from ..timeline import Event, Record, toxic_name
 from .story import Fault, faults
 
-EXEMPT = frozenset({"idle_timeout", "suspend"})
-"""Faults of which the point may be that they meet nothing, or that always do."""
+EXEMPT = frozenset({"idle_timeout", "suspend", "unanswered"})
+"""Faults of which the point may be that they meet nothing, that always do, or of which nobody can tell."""
 _WAYS = {"both": ("up", "down"), "up": ("up",), "down": ("down",)}
 
 
@@ -27,8 +27,12 @@ def bit(record: Record, fault: Fault) -> bool:
 def _meets(event: Event, fault: Fault) -> bool:
     during = event.at <= fault.end
     match fault.name:
-        case "abort" | "disconnect":
+        case "abort" | "disconnect" | "lifetime" | "reset_now":
             return event.kind == "cut" and event.get("fault") == fault.name
+        case "frame" | "handshake" | "schedule":
+            # A cut says what kind of toxic it was, and not which one.
+            acted = event.kind == "acted" and event["toxic"].startswith(f"{toxic_name(fault.name, fault.id)}-")
+            return acted or (during and event.kind == "cut" and event.get("fault") == fault.name)
         case "close":  # it is sent in the loop's next turn
             return _sent_by_server(event) and event.kind == "close" and event.get("code") == fault.event.get("code")
         case "refuse":

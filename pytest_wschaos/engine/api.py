@@ -19,6 +19,7 @@ from .events_api import EventsApi
 from .go_json import Fields
 from .http_server import HttpServer, Request, Response
 from .proxy import NewToxic, Proxy, Toxic, check_toxic
+from .targets import Targets
 from .tls import Tls, read_tls
 from .toxics import TOXICS
 
@@ -132,6 +133,7 @@ class Api:
             upstream=fields.text("upstream"),
             enabled=fields.boolean("enabled"),
             tls=read_tls(fields),
+            down=fields.text("down"),
         )
         return _json(200, show_proxy(proxy))
 
@@ -167,7 +169,12 @@ class Api:
         proxy = self._engine.proxy(names[0])
         new = read_toxic(go_json.read(body), [toxic.name for toxic in proxy.toxics])
         toxic = proxy.add_toxic(
-            new.type, name=new.name, stream=new.stream, toxicity=new.toxicity, attributes=new.attributes
+            new.type,
+            name=new.name,
+            stream=new.stream,
+            toxicity=new.toxicity,
+            attributes=new.attributes,
+            connections=new.connections,
         )
         return _json(200, show_toxic(toxic))
 
@@ -180,7 +187,7 @@ class Api:
         fields = Fields(go_json.read(body), "", TOXIC_UPDATE)
         fields.fields("attributes", f"toxics.{_struct(toxic.type)}")
         toxicity = fields.float32("toxicity")
-        attributes = read_attributes(fields.called(_struct(toxic.type)), toxic.attributes)
+        attributes = read_attributes(fields.called(_struct(toxic.type)), TOXICS[toxic.type].defaults)
         return _json(200, show_toxic(proxy.update_toxic(toxic.name, attributes=attributes, toxicity=toxicity)))
 
     async def _remove(self, body: bytes, names: list[str]) -> Response:
@@ -287,7 +294,10 @@ def read_toxic(value: Any, taken: Container[str]) -> NewToxic:
     stream = "downstream" if stream is None else stream
     name, known = check_toxic(type, stream, name, taken)
     attributes = read_attributes(fields.called(_struct(type)), known)
-    return NewToxic(type, name, stream, 1.0 if toxicity is None else toxicity, attributes)
+    TOXICS[type].check({**known, **attributes})
+    connections = fields.any("connections")
+    Targets(connections, 0)
+    return NewToxic(type, name, stream, 1.0 if toxicity is None else toxicity, attributes, connections)
 
 
 def _struct(type: str) -> str:
@@ -295,15 +305,15 @@ def _struct(type: str) -> str:
     return f"{TOXICS[type].__name__}Toxic"
 
 
-def read_attributes(fields: Fields, known: Mapping[str, float]) -> dict[str, float]:
+def read_attributes(fields: Fields, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that are given, of those that the toxic has."""
     given = fields.fields("attributes")
-    return {key: value for key in known if (value := given.integer(key)) is not None}
+    return {key: value for key, default in defaults.items() if (value := given.like(key, default)) is not None}
 
 
 def show_proxy(proxy: Proxy) -> dict[str, Any]:
     """A proxy as the API shows it. ``Logger`` is there because Toxiproxy shows it."""
-    return {
+    shown = {
         "name": proxy.name,
         "listen": proxy.listen,
         "upstream": proxy.upstream,
@@ -312,6 +322,7 @@ def show_proxy(proxy: Proxy) -> dict[str, Any]:
         "toxics": show_toxics(proxy),
         **proxy.tls.shown,
     }
+    return shown if proxy.down is None else {**shown, "down": proxy.down}
 
 
 def show_toxics(proxy: Proxy) -> list[dict[str, Any]]:
@@ -321,13 +332,14 @@ def show_toxics(proxy: Proxy) -> list[dict[str, Any]]:
 
 def show_toxic(toxic: Toxic) -> dict[str, Any]:
     """A toxic as the API shows it."""
-    return {
-        "attributes": {key: go_json.number(value) for key, value in toxic.attributes.items()},
+    shown = {
+        "attributes": {key: go_json.shortest(value) for key, value in toxic.attributes.items()},
         "name": toxic.name,
         "type": toxic.type,
         "stream": toxic.stream,
         "toxicity": go_json.number(toxic.toxicity),
     }
+    return shown if toxic.targets.given is None else {**shown, "connections": toxic.targets.given}
 
 
 def _json(status: int, value: Any) -> Response:

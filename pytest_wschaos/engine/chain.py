@@ -43,20 +43,23 @@ class Chain:
     @property
     def full(self) -> bool:
         """Whether some stage holds all that it may, so that the source should not be read."""
-        return any(stage.held >= stage.capacity for stage in self.stages)
+        return any(stage.full for stage in self.stages)
 
     def add(self, stage: Stage, now: float) -> None:
-        """Put a stage at the end, or before all others where it belongs there."""
-        place = sum(other.first for other in self.stages) if stage.first else len(self.stages)
+        """Put a stage at the end of those of its rank."""
+        place = sum(other.rank <= stage.rank for other in self.stages)
         self._interrupt(place - 1, stage, now)
         self.stages.insert(place, stage)
         stage.start(now)
 
     def remove(self, stage: Stage, now: float) -> None:
-        """Take a stage out; what it holds goes on before anything newer."""
+        """Take a stage out, unless it is sticky; what it holds goes on before anything newer."""
         if stage not in self.stages:
             return
         stage.on_remove(now)
+        if stage.active and stage.sticky:
+            self.run(now)
+            return
         place = self.stages.index(stage)
         while stage.queue:
             _, item = stage.pop()

@@ -237,7 +237,7 @@ class Pipe:
     @property
     def empty(self) -> bool:
         """Whether nothing is waiting in the toxics."""
-        return not any(stage.queue for stage in self.chain.stages)
+        return all(stage.empty for stage in self.chain.stages)
 
     @property
     def silent(self) -> bool:

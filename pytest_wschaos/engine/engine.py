@@ -95,18 +95,20 @@ class Engine:
         upstream: str | None = None,
         enabled: bool | None = None,
         tls: Tls = PLAIN,
+        down: str | None = None,
     ) -> Proxy:
         """Change what is given of a proxy; see :meth:`.Proxy.update`. TLS changes for new connections.
 
         Raises:
             NotFound: there is none of that name.
+            BadRequest: no such way to be down.
             CannotListen: the address is none, or is taken.
         """
         async with self._lock:
             proxy = self.proxy(name)
             if tls is not PLAIN:
                 proxy.tls = tls
-            await proxy.update(listen=listen, upstream=upstream, enabled=enabled)
+            await proxy.update(listen=listen, upstream=upstream, enabled=enabled, down=down)
             return proxy
 
     async def _add(
@@ -123,6 +125,7 @@ class Engine:
                 stream=toxic.stream,
                 toxicity=toxic.toxicity,
                 attributes=toxic.attributes,
+                connections=toxic.connections,
             )
         if enabled:
             await proxy.start()

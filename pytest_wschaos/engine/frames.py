@@ -41,6 +41,74 @@ class Encrypted(Malformed):
     """The bytes are encrypted."""
 
 
+class FrameHead(NamedTuple):
+    """What stands before a frame's payload."""
+
+    first: int
+    """The first byte as it came: final, three bits for extensions, opcode."""
+    opcode: Opcode
+    length: int
+    """Bytes of the payload."""
+    mask: bytes
+    """Four bytes; none where the payload is not masked."""
+    size: int
+    """Bytes of the head itself."""
+
+    @property
+    def final(self) -> bool:
+        """Whether the message ends with this frame."""
+        return bool(self.first & 0x80)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the message that begins with it is compressed (RFC 7692)."""
+        return bool(self.first & 0x40)
+
+    @property
+    def control(self) -> bool:
+        """Whether it stands for itself, and may come between a message's frames."""
+        return self.opcode >= Opcode.CLOSE
+
+    def encode(self) -> bytes:
+        """The bytes that stand for it."""
+        if self.length < 126:
+            length = bytes([self.length])
+        elif self.length < 65536:
+            length = b"\x7e" + self.length.to_bytes(2, "big")
+        else:
+            length = b"\x7f" + self.length.to_bytes(8, "big")
+        masked = 0x80 if self.mask else 0
+        return bytes([self.first, length[0] | masked]) + length[1:] + self.mask
+
+
+def read_head(buffer: bytes | bytearray, start: int = 0) -> FrameHead | None:
+    """The head of the frame that begins at ``start``; None: there is not all of it yet.
+
+    Raises:
+        Malformed: none can begin like this.
+    """
+    if len(buffer) < start + 2:
+        return None
+    first, second = buffer[start], buffer[start + 1]
+    length, size = second & 0x7F, 2
+    if length >= 126:
+        size += 2 if length == 126 else 8
+        if len(buffer) < start + size:
+            return None
+        length = int.from_bytes(buffer[start + 2 : start + size], "big")
+    try:
+        opcode = Opcode(first & 0x0F)
+    except ValueError:
+        raise Malformed(f"unknown opcode {first & 0x0F}") from None
+    if opcode >= Opcode.CLOSE and length > CONTROL_LIMIT:
+        raise Malformed(f"a control frame of {length} bytes")
+    if not second & 0x80:
+        return FrameHead(first, opcode, length, b"", size)
+    if len(buffer) < start + size + 4:
+        return None
+    return FrameHead(first, opcode, length, bytes(buffer[start + size : start + size + 4]), size + 4)
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """An HTTP request or response. ``start`` is its first line in three parts, header names are in lower case."""
@@ -181,7 +249,7 @@ class StreamReader:
         text = self._buffer[:end].decode("latin-1")
         del self._buffer[: end + 4]
         self._head_done = True
-        return _head(text)
+        return parse_head(text)
 
     def _skip(self) -> Frame | None:
         """Throw the bytes of a large frame away as they come; the frame, once they all have."""
@@ -196,38 +264,20 @@ class StreamReader:
     def _frame(self) -> Frame | None:
         """The next whole frame."""
         buffer = self._buffer
-        if len(buffer) < 2:
+        if (head := read_head(buffer)) is None:
             return None
-        first, second = buffer[0], buffer[1]
-        length, start = second & 0x7F, 2
-        if length >= 126:
-            size = 2 if length == 126 else 8
-            start += size
-            if len(buffer) < start:
-                return None
-            length = int.from_bytes(buffer[2:start], "big")
-        masked = second & 0x80
-        body = start + (4 if masked else 0)
-        try:
-            opcode = Opcode(first & 0x0F)
-        except ValueError:
-            raise Malformed(f"unknown opcode {first & 0x0F}") from None
-        if opcode >= Opcode.CLOSE and length > CONTROL_LIMIT:
-            raise Malformed(f"a control frame of {length} bytes")
-        final, compressed = bool(first & 0x80), bool(first & 0x40)
-        if length > self._keep:
-            if len(buffer) < body:
-                return None
-            del buffer[:body]
-            self._skipping, self._to_skip = (final, compressed, opcode, length), length
+        if head.length > self._keep:
+            del buffer[: head.size]
+            self._skipping, self._to_skip = (head.final, head.compressed, head.opcode, head.length), head.length
             return self._skip()
-        if len(buffer) < body + length:
+        end = head.size + head.length
+        if len(buffer) < end:
             return None
-        payload = bytes(buffer[body : body + length])
-        if masked:
-            payload = unmask(payload, bytes(buffer[start:body]))
-        del buffer[: body + length]
-        return Frame(final, compressed, opcode, length, payload)
+        payload = bytes(buffer[head.size : end])
+        if head.mask:
+            payload = unmask(payload, head.mask)
+        del buffer[:end]
+        return Frame(head.final, head.compressed, head.opcode, head.length, payload)
 
     def _assemble(self, final: bool, compressed: bool, opcode: Opcode, size: int, payload: bytes | None) -> Seen | None:
         """Put fragments together; control frames may come between them."""
@@ -257,7 +307,12 @@ def unmask(payload: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
 
 
-def _head(text: str) -> Head:
+def parse_head(text: str) -> Head:
+    """A head from its text, without the empty line.
+
+    Raises:
+        Malformed: it is none.
+    """
     first, *lines = text.split("\r\n")
     parts = first.split(" ", 2)
     if len(parts) < 2:

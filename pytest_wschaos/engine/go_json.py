@@ -137,6 +137,25 @@ class Fields:
         tries = (float(f"{nearest:.{digits}g}") for digits in range(1, 10))
         return next(number for number in tries if _packs(number, single))
 
+    def like(self, key: str, default: Any) -> Any:
+        """A value of the same kind as ``default``; None where there is none."""
+        if isinstance(default, bool):
+            return self.boolean(key)
+        if isinstance(default, float):
+            return self.float32(key)
+        if isinstance(default, int):
+            return self.integer(key)
+        if isinstance(default, str):
+            return self.text(key)
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, type(default)):
+            raise self._wrong(key, "array" if isinstance(default, list) else "map")
+        return value
+
+    def any(self, key: str) -> Any:
+        """Whatever it is."""
+        return self._values.get(key)
+
     def fields(self, key: str, type: str = "map") -> Fields:
         """An object, which Go calls ``type``."""
         value = self._values.get(key)
@@ -206,3 +225,8 @@ def _decimal(value: float) -> str:
 def number(value: float) -> float:
     """A number without needless decimals: 1, not 1.0."""
     return int(value) if value == int(value) and 0 < abs(value) < 2**63 else value
+
+
+def shortest(value: Any) -> Any:
+    """A value of which a number has no needless decimals."""
+    return number(value) if isinstance(value, float) else value

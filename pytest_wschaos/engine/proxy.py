@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import ipaddress
 import logging
 import os
 import random
 import socket
 from collections.abc import Container, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-from . import descriptors, listener
+from . import descriptors, listener, unanswered
 from .chain import Chain
 from .connection import Connection, How, Pipe, Side, reset
 from .errors import BadRequest, CannotListen, Exists, NotFound
@@ -20,6 +23,7 @@ from .listener import join_address
 from .observer import SILENT, SILENT_TAP, Observer, ProxyChange, ToxicChange
 from .refusals import Refusals, Reservation
 from .stage import Attributes, Stage
+from .targets import Targets
 from .tls import PLAIN
 from .toxics import TOXICS
 
@@ -31,6 +35,15 @@ TELL_AGAIN = 10.0
 """Seconds for which a proxy does not tell again that there is no room for its clients."""
 
 STREAMS = ("upstream", "downstream")
+
+Down = Literal["refuse", "observe", "unanswered", "silent"]
+"""How a proxy is down:
+
+- ``refuse``: nobody listens; attempts are refused by the kernel, and the observer is told where it tells of them.
+- ``observe``: each attempt is accepted, told to the observer, and reset.
+- ``unanswered``: SYNs are not answered, and nobody is told.
+- ``silent``: attempts are accepted, and nothing is ever answered.
+"""
 
 WILDCARDS = ("", "0.0.0.0", "::")
 """Hosts that mean all interfaces, of IPv4 and IPv6 alike."""
@@ -45,8 +58,9 @@ class Toxic:
     stream: str
     toxicity: float
     attributes: Attributes
-    new_only: bool = False
-    """Whether connections that were open when it came are spared."""
+    targets: Targets
+    since: float
+    """When it was made, in the loop's time."""
 
     @property
     def upstream(self) -> bool:
@@ -62,7 +76,8 @@ class NewToxic:
     name: str
     stream: str
     toxicity: float
-    attributes: Mapping[str, float]
+    attributes: Mapping[str, Any]
+    connections: Any = None
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -97,7 +112,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def check_toxic(type: str, stream: str, name: str | None, taken: Container[str]) -> tuple[str, Mapping[str, float]]:
+def check_toxic(type: str, stream: str, name: str | None, taken: Container[str]) -> tuple[str, Mapping[str, Any]]:
     """Name and attributes that a new toxic would get, unless others are given.
 
     Args:
@@ -167,12 +182,14 @@ class Proxy:
         self._refusals = refusals
         self._server: asyncio.Server | None = None
         self._accepted = 0
-        self._resetting = False
         self._told_at = -TELL_AGAIN
         self._announced = False
         self._told_enabled = False
+        self.down: Down | None = None
+        """How it is down, where it is so in another way than not to listen."""
         self._refused_port: int | None = None
         self._reserved: Reservation | None = None
+        self._unanswering: ExitStack | None = None
 
     @property
     def enabled(self) -> bool:
@@ -185,7 +202,10 @@ class Proxy:
         Raises:
             CannotListen: the address is taken, or is none.
         """
-        self._resetting = False
+        if self.down == "silent":
+            for connection in list(self.connections):  # those that have left by now, too
+                connection.cut("down", "reset")
+        self._answer()
         if self.enabled:
             self._tell_enabled()
             return
@@ -220,23 +240,36 @@ class Proxy:
         return await loop.create_server(self._accept, host, port, backlog=listener.BURST, start_serving=False)
 
     async def update(
-        self, *, listen: str | None = None, upstream: str | None = None, enabled: bool | None = None
+        self,
+        *,
+        listen: str | None = None,
+        upstream: str | None = None,
+        enabled: bool | None = None,
+        down: str | None = None,
     ) -> None:
         """Change what is given. A new address or upstream ends all connections; toxics stay.
 
-        While it is disabled, the observer is told of refused attempts.
+        While it is disabled, the observer is told of refused attempts. ``down`` disables it in a way of :data:`Down`.
 
         Raises:
+            BadRequest: ``down`` is no such way, or comes with ``enabled``.
             CannotListen: the address is none (nothing changes), or is taken (it is left disabled, with that address).
         """
+        way = _way(down, enabled)
         listen = self.listen if listen is None else listen
         upstream = self.upstream if upstream is None else upstream
-        enabled = not self.refusing if enabled is None else enabled
+        enabled = (way is None and not self.refusing) if enabled is None else enabled
         if await self.differs(listen, upstream):
             self.retire()
             self.listen, self.upstream = listen, upstream
         if enabled:
             await self.start()
+        elif way is not None:
+            if self.down != way:
+                await self.start()
+            self.take_down(way)
+        elif self.refusing:
+            pass  # it stays down as it is
         elif self._refusals is not None:
             self.refuse()
         else:
@@ -263,13 +296,34 @@ class Proxy:
         Where the kernel does not tell of refused attempts they are accepted and reset at once instead.
         Without effect on a proxy that does not listen.
         """
+        self.take_down("refuse", how=how)
+
+    def take_down(self, way: Down, *, how: How = "fin") -> None:
+        """End all connections and be down from now on, in a way that ``down`` then tells.
+
+        Where the machine can only do the next best, it is that: ``observe`` for ``refuse``, ``silent`` for
+        ``unanswered``. Without effect on a proxy that does not listen.
+        """
         if not self.enabled:
             return
-        if self._refusals is None:
-            self._resetting = True
+        loop = asyncio.get_running_loop()
+        if way == "refuse" and self._refusals is None:
+            way = "observe"
+        elif way == "unanswered" and not unanswered.supported(loop):
+            way = "silent"
+        self.down = None
+        if way in ("observe", "silent"):
+            self.down = way
             self._tell_enabled()
             self.cut("down", how)
             return
+        if way == "unanswered":
+            self.stop(how)
+            self._unanswering = unanswered.leave_unanswered(loop, *self.address)
+            self.down = way if self._unanswering is not None else None
+            self.blind()
+            return
+        assert self._refusals is not None
         self._refused_port = self.address[1]
         self._refusals.expect(self._refused_port, self)
         self.stop(how)
@@ -293,16 +347,18 @@ class Proxy:
     @property
     def refusing(self) -> bool:
         """Whether it turns clients away."""
-        return self._resetting or not self.enabled
+        return self.down is not None or not self.enabled
 
     def retire(self) -> None:
         """Stop, and tell of no more attempts: the address is given up."""
+        self._answer()
         self._forgive()
         self.stop()
 
     def drop(self) -> None:
         """Stop, and let go of every socket at once."""
         self._close()
+        self._answer()
         self._forgive()
         self._tell_enabled()
         for connection in list(self.connections):
@@ -337,6 +393,13 @@ class Proxy:
     def forgotten(self) -> None:
         """The engine has forgotten it, or has put another in its place."""
         self._tell("proxy_deleted")
+
+    def _answer(self) -> None:
+        """Be down in no special way any more."""
+        self.down = None
+        if self._unanswering is not None:
+            self._unanswering.close()
+            self._unanswering = None
 
     def _watch(self, on: bool) -> None:
         """Be told of attempts while it refuses, or no more."""
@@ -377,23 +440,24 @@ class Proxy:
         name: str | None = None,
         stream: str = "downstream",
         toxicity: float = 1.0,
-        attributes: Mapping[str, float] | None = None,
-        new_only: bool = False,
+        attributes: Mapping[str, Any] | None = None,
+        connections: Any = None,
     ) -> Toxic:
-        """Add a toxic, to live connections and to new ones (``new_only``: to new ones alone).
+        """Add a toxic, to live connections and to new ones; ``connections`` names them as :class:`.Targets` says.
 
         Raises:
-            BadRequest: no such type or stream.
+            BadRequest: no such type or stream; attributes or connections that make no sense.
             Exists: there is a toxic of that name.
         """
         name, known = check_toxic(type, stream, name, [toxic.name for toxic in self.toxics])
         values = {**known, **{key: value for key, value in (attributes or {}).items() if key in known}}
-        toxic = Toxic(name, type, stream, toxicity, values, new_only)
+        TOXICS[type].check(values)
+        since = asyncio.get_running_loop().time()
+        toxic = Toxic(name, type, stream, toxicity, values, Targets(connections, self._accepted), since)
         self.toxics.append(toxic)
         self._tell_toxic("toxic_added", toxic)
-        if not new_only:
-            for connection, stages in list(self.connections.items()):
-                self._install(toxic, connection, stages, opened_with=False)
+        for connection, stages in list(self.connections.items()):
+            self._install(toxic, connection, stages, opened_with=False)
         return toxic
 
     def toxic(self, name: str) -> Toxic:
@@ -408,16 +472,19 @@ class Proxy:
         raise NotFound("toxic not found")
 
     def update_toxic(
-        self, name: str, *, attributes: Mapping[str, float] | None = None, toxicity: float | None = None
+        self, name: str, *, attributes: Mapping[str, Any] | None = None, toxicity: float | None = None
     ) -> Toxic:
         """Change attributes (those given) and toxicity; live connections see it at once.
 
         Raises:
             NotFound: there is no toxic of that name.
+            BadRequest: attributes that make no sense; nothing changes.
         """
         toxic = self.toxic(name)
+        changed = {key: value for key, value in (attributes or {}).items() if key in toxic.attributes}
+        TOXICS[toxic.type].check({**toxic.attributes, **changed})
         toxic.toxicity = toxic.toxicity if toxicity is None else toxicity
-        toxic.attributes.update({key: value for key, value in (attributes or {}).items() if key in toxic.attributes})
+        toxic.attributes.update(changed)
         self._tell_toxic("toxic_updated", toxic)
         for connection, stage in list(self._carrying(name)):
             stage.toxicity = toxic.toxicity
@@ -435,8 +502,7 @@ class Proxy:
         self._tell_toxic("toxic_removed", toxic)
         for connection, stage in list(self._carrying(name)):
             del self.connections[connection][name]
-            if not (stage.active and stage.sticky):
-                self._pipe(toxic, connection).change(lambda chain, now, stage=stage: chain.remove(stage, now))  # type: ignore[misc]
+            self._pipe(toxic, connection).change(lambda chain, now, stage=stage: chain.remove(stage, now))  # type: ignore[misc]
 
     def _carrying(self, name: str) -> Iterator[tuple[Connection, Stage]]:
         for connection, stages in self.connections.items():
@@ -448,11 +514,16 @@ class Proxy:
         return connection.up if toxic.upstream else connection.down
 
     def _install(self, toxic: Toxic, connection: Connection, stages: dict[str, Stage], *, opened_with: bool) -> None:
+        if not toxic.targets.include(connection.number):
+            return
+        # A toxic's name is that of one direction.
         rng = random.Random(f"{self._seed}/{self.name}/{connection.number}/{toxic.name}")
         stage = TOXICS[toxic.type](toxic.attributes, rng)
         stage.toxicity = toxic.toxicity
         if opened_with and stage.resets:
             connection.ending = "reset"
+        stage.upstream, stage.opened_with, stage.since = toxic.upstream, opened_with, toxic.since
+        stage.tell = functools.partial(connection.tap.acted, toxic.name, "up" if toxic.upstream else "down")
         stages[toxic.name] = stage
 
         def add(chain: Chain, now: float) -> None:
@@ -461,13 +532,14 @@ class Proxy:
         self._pipe(toxic, connection).change(add)
 
     def _accept(self) -> asyncio.Protocol:
-        if self._resetting:
+        if self.down == "observe":
             self._observer.refused(self.name, asyncio.get_running_loop().time(), 0.0)
             return _Reset()
         self._accepted += 1
         loop = asyncio.get_running_loop()
         tap = self._observer.attempt(self.name, self._accepted) or SILENT_TAP
-        connection = Connection(loop, tap, self._dial, self._forget, self._accepted)
+        dial = _never if self.down == "silent" else self._dial
+        connection = Connection(loop, tap, dial, self._forget, self._accepted)
         stages: dict[str, Stage] = {}
         for toxic in self.toxics:
             self._install(toxic, connection, stages, opened_with=True)
@@ -507,6 +579,20 @@ class Proxy:
 
     def _forget(self, connection: Connection) -> None:
         self.connections.pop(connection, None)
+
+
+def _never(connection: Connection) -> None:
+    """Leave the server alone."""
+
+
+def _way(down: str | None, enabled: bool | None) -> Down | None:
+    for way in get_args(Down):
+        if down == way and not enabled:
+            known: Down = way
+            return known
+    if down is not None:
+        raise BadRequest(f"down = {down!r:.80}: must be one of {', '.join(get_args(Down))}, with enabled = false")
+    return None
 
 
 class _Reset(asyncio.Protocol):

@@ -55,7 +55,7 @@ class Refusals(Protocol):
         """Watch nothing any more."""
 
 
-def reserve(host: str, port: int) -> Reservation | None:
+def reserve(host: str, port: int) -> socket.socket | None:
     """Keep a port of this machine; None: it was taken in the moment between, and starting again will say so."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:

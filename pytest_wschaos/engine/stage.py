@@ -6,9 +6,11 @@ import enum
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-Attributes = dict[str, float]
+from .errors import BadRequest
+
+Attributes = dict[str, Any]
 
 
 class End(enum.Enum):
@@ -37,14 +39,21 @@ class Stage:
     """
 
     type: ClassVar[str] = "noop"
-    defaults: ClassVar[Mapping[str, float]] = {}
-    """The attributes that the toxic has, with their values where none are given."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """The attributes that the toxic has, with their values where none are given. A value given is of the same kind:
+    integer, number, text, boolean, list or object."""
     capacity: ClassVar[int] = 1024 * 1024
     """Bytes that may be held; above it the source is no longer read."""
-    first: ClassVar[bool] = False
-    """Whether it stands before all other toxics, whenever it came."""
-    silences: ClassVar[bool] = False
+    rank: int = 0
+    """Where it stands, whenever it came: -1 before all others, 1 behind them."""
+    silences: bool = False
     """Whether it hides the end of the stream."""
+    upstream = False
+    """Whether its direction is that from the client to the server; set by the proxy, as are those that follow."""
+    opened_with = False
+    """Whether the connection opened while the toxic existed."""
+    since: float | None = None
+    """When the toxic was made; None: as soon as it came to the connection."""
 
     interrupts: ClassVar[bool] = False
     """Whether the toxic before it is run anew when it comes or goes, as Toxiproxy does."""
@@ -64,6 +73,31 @@ class Stage:
         self.toxicity = 1.0
         self.active = True
         """Whether the draw was won; else it is passed over, and holds nothing."""
+        self.tell: Callable[..., None] = _to_nobody
+        """Called with what it has done, where that cannot be seen otherwise."""
+
+    @classmethod
+    def check(cls, attributes: Attributes) -> None:
+        """Refuse attributes that make no sense.
+
+        Raises:
+            BadRequest: which one, and what it may be.
+        """
+
+    @classmethod
+    def wrong(cls, name: str, value: object, must: str) -> BadRequest:
+        """The error for an attribute."""
+        return BadRequest(f"toxic {cls.type}: {name} = {value!r:.80}: must be {must}")
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds all that it may."""
+        return self.held >= self.capacity
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits in it."""
+        return not self.queue
 
     def start(self, at: float) -> None:
         """The toxic has come to the connection, or the connection has opened: draw whether it works here."""
@@ -139,5 +173,9 @@ class Stage:
         """The toxic behind it has come or gone, which Toxiproxy's own toxics feel."""
 
     def on_remove(self, at: float) -> None:
-        """The toxic is being removed: what is queued goes on at once."""
+        """The toxic is being removed: what is queued goes on at once. One that is sticky stays none the less."""
         self.release(at)
+
+
+def _to_nobody(**what: object) -> None:
+    """Nobody wants to know."""

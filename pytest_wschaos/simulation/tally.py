@@ -120,6 +120,11 @@ class _Connection(Tap):
         if self._light:
             self._tally.tell("cut", "proxy", self._tally.now(), fault=fault, how=how)
 
+    def acted(self, toxic: str, way: Way, **what: Any) -> None:
+        """A toxic has done something."""
+        if self._light:
+            self._tally.tell("acted", "proxy", self._tally.now(), toxic=toxic, **what)
+
     def error(self, text: str) -> None:
         """The server cannot be reached."""
         if self._light:

@@ -7,6 +7,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from toxiproxy import Toxiproxy
@@ -15,7 +16,7 @@ from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 from .wire import Http
 
-ALL_TOXICS: dict[str, dict[str, int]] = {
+ALL_TOXICS: dict[str, dict[str, Any]] = {
     "noop": {},
     "latency": {"latency": 5, "jitter": 1},
     "bandwidth": {"rate": 1000},

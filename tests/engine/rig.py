@@ -41,6 +41,7 @@ class TapNotes(Tap):
         self.ends: list[tuple[Place, str, str]] = []
         self.cuts: list[tuple[str, str]] = []
         self.errors: list[str] = []
+        self.acts: list[tuple[str, Way, dict[str, object]]] = []
 
     def data(self, place: Place, way: Way, data: bytes) -> None:
         self.seen[place, way] += data
@@ -50,6 +51,9 @@ class TapNotes(Tap):
 
     def cut(self, fault: str, how: Literal["fin", "reset"]) -> None:
         self.cuts.append((fault, how))
+
+    def acted(self, toxic: str, way: Way, **what: object) -> None:
+        self.acts.append((toxic, way, what))
 
     def error(self, text: str) -> None:
         self.errors.append(text)

@@ -98,6 +98,97 @@ async def test_a_faults_attributes_are_shown_as_integers_where_they_are(wire: Wi
 
 
 @pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        ({"reset": 1}, "number 1"),
+        ({"reset": "true"}, "string"),
+        ({"timeout": 1.5}, "number 1.5"),
+    ],
+)
+async def test_an_attribute_is_of_its_kind(wire: Wire, rig: Rig, sent: dict[str, object], kind: str) -> None:
+    status, text = (await wire.ask("POST", "/proxies/client/toxics", {"type": "lifetime", "attributes": sent})).error
+    assert status == 400
+    assert text.startswith(f"bad request body: json: cannot unmarshal {kind.split()[0]}")
+    assert "Toxic.attributes." in text
+    assert rig.proxy.toxics == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"opcodes": "text"}, "string into Go struct field FrameToxic.attributes.opcodes of type array"),
+        ({"action": ["drop"]}, "array into Go struct field FrameToxic.attributes.action of type string"),
+        ({"probability": "1"}, "string into Go struct field FrameToxic.attributes.probability of type float32"),
+    ],
+)
+async def test_texts_lists_and_numbers_too(wire: Wire, sent: dict[str, object], told: str) -> None:
+    answer = await wire.ask("POST", "/proxies/client/toxics", {"type": "frame", "attributes": sent})
+    assert answer.error == (400, f"bad request body: json: cannot unmarshal {told}")
+
+
+async def test_objects_too(wire: Wire) -> None:
+    body = {"type": "handshake", "attributes": {"headers": []}}
+    status, text = (await wire.ask("POST", "/proxies/client/toxics", body)).error
+    assert (status, text.rpartition("json: ")[2]) == (
+        400,
+        "cannot unmarshal array into Go struct field HandshakeToxic.attributes.headers of type map",
+    )
+
+
+async def test_a_toxic_checks_what_it_is_given_and_an_update_too(wire: Wire, rig: Rig) -> None:
+    refused = "toxic frame: action = 'explode': must be one of pass, drop, delay, duplicate, reorder, truncate, corrupt"
+    body: dict[str, object] = {"type": "frame", "attributes": {"action": "explode"}}
+    assert (await wire.ask("POST", "/proxies/client/toxics", body)).error == (400, f"{refused}, close")
+    assert rig.proxy.toxics == []
+    made = await wire.ask("POST", "/proxies/client/toxics", {"type": "frame", "attributes": {"opcodes": ["ping"]}})
+    assert made.json["attributes"] == {
+        "action": "pass", "opcodes": ["ping"], "match": "", "start": 1, "every": 1, "count": 0, "probability": 1,
+        "delay": 0, "keep": 0, "bits": 1, "code": 1011, "reason": "", "compression": True,
+    }  # fmt: skip
+    path = "/proxies/client/toxics/frame_downstream"
+    body = {"attributes": {"action": "explode", "match": "a"}, "toxicity": 0.5}
+    assert (await wire.ask("PATCH", path, body)).error == (400, f"{refused}, close")
+    assert (await wire.ask("GET", path)).body == made.body
+    changed = await wire.ask("PATCH", path, {"attributes": {"action": "drop", "probability": 0.25}})
+    assert changed.json["attributes"] == {**made.json["attributes"], "action": "drop", "probability": 0.25}
+
+
+@pytest.mark.parametrize("connections", [2, [1, 3], {"nth": 2}, {"every": 3}])
+async def test_a_toxic_may_be_for_some_connections(wire: Wire, rig: Rig, connections: object) -> None:
+    body = {"type": "stall", "stream": "upstream", "connections": connections}
+    made = await wire.ask("POST", "/proxies/client/toxics", body)
+    assert made.json["connections"] == connections
+    assert (await wire.ask("GET", "/proxies/client")).json["toxics"] == [made.json]
+    met = []
+    for _ in range(4):
+        client, _ = await rig.pair()
+        await client.send(b"x")
+        await eventually(lambda: rig.notes.taps[-1].seen["client", "up"], "it has come")
+        met.append("server" if not rig.notes.taps[-1].seen["server", "up"] else "")
+    held = [number for number, what in enumerate(met, 1) if what]
+    assert held == {"2": [2], "[1, 3]": [1, 3], "{'nth': 2}": [2], "{'every': 3}": [3]}[str(connections)]
+
+
+async def test_those_to_come_are_counted_from_when_the_toxic_was_made(wire: Wire, rig: Rig) -> None:
+    await rig.echo(*await rig.pair())
+    await wire.ask("POST", "/proxies/client/toxics", {"type": "reset_now", "connections": {"nth": 2}})
+    await rig.echo(*await rig.pair())
+    with pytest.raises(ConnectionResetError):
+        await (await rig.client()).rest()
+    await rig.echo(*await rig.pair())
+
+
+async def test_connections_that_cannot_be_are_named(wire: Wire, rig: Rig) -> None:
+    status, text = (await wire.ask("POST", "/proxies/client/toxics", {"type": "noop", "connections": "all"})).error
+    assert (status, text) == (
+        400,
+        'connections = \'all\': must be a number of 1 or more, a list of such, {"nth": number} or {"every": number}',
+    )
+    assert rig.proxy.toxics == []
+    assert b"connections" not in (await wire.ask("POST", "/proxies/client/toxics", {"type": "noop"})).body
+
+
+@pytest.mark.parametrize(
     ("raw", "status"),
     [
         (b"nonsense\r\n\r\n", 400),

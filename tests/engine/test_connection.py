@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -106,7 +107,7 @@ async def test_10_megabytes_each_way_arrive_intact_while_toxics_come_and_go(seed
     size = 10_000_000
     rng = random.Random(seed)
     data = {"up": rng.randbytes(size), "down": rng.randbytes(size)}
-    choices: list[tuple[str, dict[str, float]]] = [
+    choices: list[tuple[str, dict[str, Any]]] = [
         ("noop", {}),
         ("latency", {"latency": 3, "jitter": 3}),
         ("bandwidth", {"rate": 50_000}),
@@ -116,6 +117,9 @@ async def test_10_megabytes_each_way_arrive_intact_while_toxics_come_and_go(seed
         ("stall", {}),
         ("idle_timeout", {"timeout": 60_000}),
         ("limit_data", {"bytes": 10 * size}),
+        ("lifetime", {"timeout": 60_000}),
+        ("frame", {"action": "delay"}),
+        ("schedule", {"type": "stall", "times": [{"at": 0, "lasts": 5}], "period": 20}),
     ]
 
     async def send(peer: Peer, way: str) -> None:
@@ -419,7 +423,7 @@ async def test_a_blackhole_one_way_leaves_the_other(rig: Rig) -> None:
 
 async def test_a_blackhole_for_new_connections_spares_the_live_ones(rig: Rig) -> None:
     old = await rig.pair()
-    rig.proxy.add_toxic("blackhole", stream="upstream", new_only=True)
+    rig.proxy.add_toxic("blackhole", stream="upstream", connections={"every": 1})
     client, server = await rig.pair()
     await client.send(b"lost")
     await eventually(lambda: rig.notes.taps[1].seen["client", "up"], "it has come to the proxy")

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from pytest_wschaos.engine.chain import Chain
 from pytest_wschaos.engine.stage import Item, Stage
 from pytest_wschaos.engine.toxics import TOXICS
 
 
-def stage(type: str, *, seed: int = 1, **attributes: float) -> Stage:
-    """A toxic as a proxy makes it; attributes that are not given have their defaults."""
+def stage(
+    type: str,
+    /,
+    *,
+    seed: int = 1,
+    upstream: bool = False,
+    opened_with: bool = True,
+    since: float = 0.0,
+    **attributes: Any,
+) -> Stage:
+    """A toxic as a proxy makes it; attributes that are not given have their defaults.
+
+    What it tells of is in ``acts``.
+    """
     kind = TOXICS[type]
     assert attributes.keys() <= kind.defaults.keys()
-    return kind({**kind.defaults, **attributes}, random.Random(seed))
+    values = {**kind.defaults, **attributes}
+    kind.check(values)
+    one = kind(values, random.Random(seed))
+    one.upstream, one.opened_with, one.since = upstream, opened_with, since
+    one.acts = []  # type: ignore[attr-defined]
+    one.tell = lambda **what: one.acts.append((what["did"], what["what"]))  # type: ignore[attr-defined]
+    return one
 
 
 class Track:
@@ -38,7 +57,7 @@ class Track:
             self.chain.run(self.now)
         self.now = instant
 
-    def update(self, one: Stage, at: float, **attributes: float) -> None:
+    def update(self, one: Stage, at: float, **attributes: Any) -> None:
         """Change a toxic's attributes."""
         self.until(at)
         one.attributes.update(attributes)

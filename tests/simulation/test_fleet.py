@@ -134,6 +134,10 @@ def test_the_fault_bites_though_the_record_is_light() -> None:
             with chaos.refuse():
                 await asyncio.sleep(5)
             await fleet.ready()
+            with chaos.handshake(503):
+                chaos.abort()
+                await asyncio.sleep(5)
+            await fleet.ready()
             await asyncio.sleep(600)
             assert not toothless(chaos.freeze())
             assert len(chaos.timeline) < 100

@@ -13,7 +13,7 @@ class IdleTimeout(Stage):
 
     type = "idle_timeout"
     defaults = {"timeout": 0}
-    first = True  # what counts is what the peer sends, and not what other toxics let through, and when
+    rank = -1  # what counts is what the peer sends, and not what other toxics let through, and when
 
     ended = False
     """Whether the stream has ended, which is not silence."""

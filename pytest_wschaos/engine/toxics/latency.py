@@ -48,7 +48,7 @@ class Latency(Stage):
         self.on_update(at)
 
     def _delay(self) -> float:
-        milliseconds = self.attributes["latency"]
+        milliseconds: float = self.attributes["latency"]
         if self.attributes["jitter"] > 0:
             milliseconds += self.rng.uniform(-self.attributes["jitter"], self.attributes["jitter"])
         return max(0.0, milliseconds / 1000)

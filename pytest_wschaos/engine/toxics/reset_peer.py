@@ -23,7 +23,10 @@ class ResetPeer(Stage):
     def on_end(self, end: End, at: float) -> None:
         self._reset(at)
 
+    def on_remove(self, at: float) -> None:
+        pass  # a reset that has begun waits its time; else nothing is queued
+
     def _reset(self, at: float) -> None:
         if not self.queue:
-            self.sticky = True  # a reset that has begun goes on
+            self.sticky = True
             self.cut(at + self.attributes["timeout"] / 1000)
