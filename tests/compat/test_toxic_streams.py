@@ -318,6 +318,8 @@ def test_reset_peer_closes_a_connection_that_was_open_before(proxied: Proxied) -
 
 def test_reset_peer_resets_at_an_end_too(proxied: Proxied) -> None:
     client, server = meet(proxied, False, "reset_peer", "upstream")
+    server.send(b"x")
+    assert client.receive(1) == b"x"
     client.sock.shutdown(socket.SHUT_WR)
     assert server.rest() == (b"", "reset")
 
