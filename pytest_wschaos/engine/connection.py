@@ -235,6 +235,11 @@ class Pipe:
             self._timer = None
 
     @property
+    def reading(self) -> bool:
+        """Whether there is room for more from the source."""
+        return self._reading
+
+    @property
     def empty(self) -> bool:
         """Whether nothing is waiting in the toxics."""
         return all(stage.empty for stage in self.chain.stages)
@@ -359,7 +364,7 @@ class Connection:
         early, self._early = self._early or [], None
         for item in early:
             self.up.deliver(item)
-        self.client.read(True)
+        self.client.read(self.up.reading)
 
     def hold_early(self, item: Item) -> bool:
         """Whether something from the client has to wait for the server, which is being dialled."""

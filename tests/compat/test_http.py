@@ -190,6 +190,11 @@ def field(found: str, name: str, type: str) -> str:
         (b"\xef\xbb\xbf{}", "invalid character 'ï' looking for beginning of value"),
         (b"\x00", "invalid character '\\x00' looking for beginning of value"),
         (b"\x80", "invalid character '\\u0080' looking for beginning of value"),
+        (
+            b'{"a":{},"b":[[],{"k":1}],"c":[1,"\\u00e9\\n",true,-0.5e+3,10.25,0e1],x}',
+            "invalid character 'x' looking for beginning of object key string",
+        ),
+        (b'{"a":null\\', "invalid character '\\\\' after object key:value pair"),
         (b"{name:1}", "invalid character 'n' looking for beginning of object key string"),
         (b'{"name":"a",}', "invalid character '}' looking for beginning of object key string"),
         (b'{"name" "a"}', "invalid character '\"' after object key"),

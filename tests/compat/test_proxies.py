@@ -82,6 +82,7 @@ def test_many_proxies_are_shown_whole(http: Http) -> None:
         ({**PROXY, "listen": "localhost:99999"}, (500, "listen tcp: address 99999: invalid port")),
         ({**PROXY, "listen": "localhost:-1"}, (500, "listen tcp: address -1: invalid port")),
         ({**PROXY, "listen": "localhost:1x"}, (500, "listen tcp: lookup tcp/1x: unknown port")),
+        ({**PROXY, "listen": "localhost:\0"}, (500, "listen tcp: lookup tcp/\0: invalid argument")),
         ({**PROXY, "listen": "a b:1"}, (500, "listen tcp: lookup a b: no such host")),
         (
             {**PROXY, "listen": "192.0.2.1:5"},

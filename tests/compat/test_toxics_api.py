@@ -165,6 +165,7 @@ def test_null_and_negative_attributes_are_taken(api: Http) -> None:
         (b"123456789", b"123456790"),
         (b"16777217", b"16777216"),
         (b"3e38", b"3e+38"),
+        (b"3.4028235e38", b"3.4028235e+38"),
         (b"1e-50", b"0"),
     ],
 )

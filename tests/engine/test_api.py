@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ from compat.wire import Answer
 from cryptography.hazmat.primitives import serialization
 
 from pytest_wschaos.engine import api as api_module
-from pytest_wschaos.engine import http_server
+from pytest_wschaos.engine import descriptors, http_server
 from pytest_wschaos.engine.api import Api
 
 from .rig import PATIENCE, Peer, Rig, eventually
@@ -84,6 +85,20 @@ async def test_attempts_at_a_disabled_proxy_are_told_of(wire: Wire, rig: Rig) ->
     await eventually(lambda: rig.notes.refusals, "the observer is told of the attempt")
     assert (await wire.ask("POST", "/proxies/client", {"enabled": True})).json["enabled"]
     await rig.echo(*await rig.pair())
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_client_that_got_one_of_the_last_descriptors_is_reset(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    asked = itertools.count(1)  # the client's side, then the server's
+    monkeypatch.setattr(descriptors, "reserved", lambda sock: sock is not None and next(asked) >= number)
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            await (await rig.client()).rest()
+    assert [cut for tap in rig.notes.taps for cut in tap.cuts] == [("descriptors", "reset")] * 2
+    assert len(caplog.records) == 1
+    assert "no file descriptors are left" in caplog.text
 
 
 @pytest.mark.parametrize(("kind", "attributes"), [("blackhole", {}), ("stall", {}), ("idle_timeout", {"timeout": 9})])

@@ -687,6 +687,32 @@ async def test_what_a_client_sends_early_is_bounded_and_arrives(rig: Rig) -> Non
     assert await server.rest() == b"early"
 
 
+async def test_what_a_client_sends_early_stops_it_where_a_toxic_holds_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.proxy.add_toxic("bandwidth", name="closed", stream="upstream")
+    connect = rig.proxy._connect
+
+    def seen() -> int:
+        return len(rig.notes.taps[0].seen["client", "up"])
+
+    async def late(one: connection.Connection) -> None:
+        await eventually(lambda: seen() >= connection.EARLY, "something is read early")
+        await connect(one)
+
+    monkeypatch.setattr(rig.proxy, "_connect", late)
+    client = await rig.client()
+    filling = asyncio.create_task(fill(client, 8 * 1024 * 1024))
+    async with asyncio.timeout(PATIENCE):
+        server = await rig.accepted.get()
+    await eventually(lambda: connections(rig)[0].server.connected, "the server is connected")
+    await asyncio.sleep(0.05)  # no more must be read
+    assert seen() < connection.EARLY + 2 * READ_SIZE
+    rig.proxy.remove_toxic("closed")
+    await server.receive(8 * 1024 * 1024)
+    await filling
+
+
 async def test_stopping_while_the_upstream_is_dialled_leaves_nothing(rig: Rig) -> None:
     with full_queue() as address:
         rig.proxy.upstream = address

@@ -655,7 +655,7 @@ async def test_live_connections_are_listed(rig: Rig, port: int) -> None:
     await client.receive(3)
     rig.proxy.add_toxic("latency", name="slow")
     rig.proxy.add_toxic("noop", name="never", toxicity=0.0)
-    rig.proxy.add_toxic("noop", name="later", new_only=True)
+    rig.proxy.add_toxic("noop", name="later", connections={"every": 1})
     other = await rig.engine.create("another", "127.0.0.1:0", rig.upstream)
     second = Peer(*await asyncio.open_connection(*other.address))
     await rig.accepted.get()
