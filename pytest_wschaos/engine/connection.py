@@ -1,4 +1,4 @@
-"""One proxied connection over asyncio transports: two sides, and a chain of toxics in each direction."""
+"""One proxied connection over transports of either shell: two sides, and a chain of toxics in each direction."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 from .chain import Chain
-from .observer import Place, Tap, Way
+from .descriptor import READ_SIZE, RelayTransport
+from .observer import SILENT, Place, Tap, Way
 from .stage import End, Item
-
-READ_SIZE = 64 * 1024
-"""Bytes read at once. asyncio's default of 256 KiB makes the allocator map and unmap memory for each read."""
 
 EARLY = 64 * 1024
 """Bytes that are read from a client while the server is being dialled."""
@@ -24,6 +22,13 @@ HIDDEN = 120.0
 """Seconds for which a side is kept that must not see its end; then its socket is let go, as a kernel does too."""
 
 How = Literal["fin", "reset"]
+
+
+class Dialling(Protocol):
+    """An attempt to connect to the server."""
+
+    def cancel(self) -> object:
+        """Give it up."""
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -144,6 +149,12 @@ class Side(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
+    def pass_to(self, target: Side | None) -> None:
+        """Have what comes handed straight to another side, where the shell can do that; None: to the pipe."""
+        if isinstance(self._transport, RelayTransport):
+            peer = None if target is None else target._transport
+            self._transport.pass_to(peer if isinstance(peer, RelayTransport) else None)
+
     @property
     def connected(self) -> bool:
         """Whether there is a transport."""
@@ -153,6 +164,7 @@ class Side(asyncio.Protocol):
         if self.over:
             return
         self.over = True
+        self._connection.route()
         if self._transport is not None:
             self._connection.tap.ended(self.place, by, how)
         # Nothing more comes from this side: say so to whatever reads it.
@@ -178,7 +190,8 @@ class Pipe:
 
     def feed(self, data: bytes) -> None:
         """Data has come from the source."""
-        self._connection.tap.data(self.source.place, self.way, data)
+        if self._connection.watched:
+            self._connection.tap.data(self.source.place, self.way, data)
         self._feed(data)
 
     def end(self) -> None:
@@ -192,6 +205,11 @@ class Pipe:
         change(self.chain, now)
         self.chain.run(now)
         self._settle()
+        self.route()
+
+    def route(self) -> None:
+        """Have data handed straight to the target, while nothing here has to see it."""
+        self.source.pass_to(self.target if self._connection.straight and not self.chain.stages else None)
 
     def hold(self, held: bool) -> None:
         """The target takes no more for now (or again)."""
@@ -231,7 +249,7 @@ class Pipe:
         if self._connection.closed:
             return  # it was cut by what came through just before
         if isinstance(item, bytes):
-            if not self.target.over:
+            if self._connection.watched and not self.target.over:
                 self._connection.tap.data(self.target.place, self.way, item)
             self.target.write(item)
         elif item is End.EOF:
@@ -283,11 +301,32 @@ class Connection:
         """What came from the client before there was a server; None: there is, or there will be none."""
         self._dial = dial
         self._gone = gone
-        self.dialling: asyncio.Task[None] | None = None
+        self.dialling: Dialling | None = None
         self.client = Side("client", self)
         self.server = Side("server", self)
         self.up = Pipe("up", self.client, self.server, self)
         self.down = Pipe("down", self.server, self.client, self)
+        self._watched = tap is not SILENT
+
+    @property
+    def watched(self) -> bool:
+        """Whether the tap is told of data. It may be switched at any time; what has passed by then is not told."""
+        return self._watched
+
+    @watched.setter
+    def watched(self, watched: bool) -> None:
+        self._watched = watched
+        self.route()
+
+    @property
+    def straight(self) -> bool:
+        """Whether data may be handed from side to side, as far as toxics leave that open."""
+        return not (self._watched or self.closed or self._early is not None or self.client.over or self.server.over)
+
+    def route(self) -> None:
+        """See anew, for both directions, what has to see their data."""
+        self.up.route()
+        self.down.route()
 
     def cut(self, fault: str, how: How) -> None:
         """End both sides at once, for a fault."""
@@ -312,10 +351,12 @@ class Connection:
         if side is self.client:
             self._dial(self)
             return
+        self.dialling = None
         early, self._early = self._early or [], None
         for item in early:
             self.up.deliver(item)
         self.client.read(True)
+        self.route()
 
     def hold_early(self, item: Item) -> bool:
         """Whether something from the client has to wait for the server, which is being dialled."""
@@ -361,6 +402,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        self.route()
         self.up.stop()
         self.down.stop()
         if self.dialling is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import os
 import random
@@ -13,9 +14,12 @@ from dataclasses import dataclass
 from . import listener
 from .chain import Chain
 from .connection import Connection, How, Pipe, reset
+from .descriptor import Dial, RelayServer, RelayTransport, connect
 from .errors import BadRequest, CannotListen, Exists, NotFound
+from .listener import WILDCARDS
 from .observer import SILENT, Observer
 from .refusals import Refusals, Reservation
+from .relay import relay_of
 from .stage import Attributes, Stage
 from .toxics import TOXICS
 from .toxics.reset_peer import ResetPeer
@@ -24,9 +28,6 @@ BACKLOG = 4096
 """Connections that may wait to be accepted: a herd must not lose SYNs, whose repetition takes the kernel a second."""
 
 STREAMS = ("upstream", "downstream")
-
-WILDCARDS = ("", "0.0.0.0", "::")
-"""Hosts that mean all interfaces, of IPv4 and IPv6 alike."""
 
 
 @dataclass
@@ -80,6 +81,19 @@ async def resolve(address: str) -> tuple[str, int]:
     return str(found[0][4][0]), port
 
 
+@functools.lru_cache(maxsize=256)
+def literal(upstream: str) -> tuple[socket.AddressFamily, tuple[str, int]] | None:
+    """How to connect to an upstream that is given by its IP address; None: it has to be looked up, or is none."""
+    try:
+        host, port = parse_address(upstream)
+        version = ipaddress.ip_address(host).version
+    except (CannotListen, ValueError):
+        return None
+    if "%" in host:  # a zone, whose number has to be looked up
+        return None
+    return (socket.AF_INET if version == 4 else socket.AF_INET6), (host, port)
+
+
 def join_address(host: str, port: int) -> str:
     """``host:port``, the host in brackets where it has colons."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -112,7 +126,7 @@ class Proxy:
         self._seed = seed
         self._observer = observer
         self._refusals = refusals
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | RelayServer | None = None
         self._accepted = 0
         self._resetting = False
         self._refused_port: int | None = None
@@ -148,8 +162,10 @@ class Proxy:
         self.listen = join_address(*self._server.sockets[0].getsockname()[:2])
         self._forgive()
 
-    async def _serve(self, host: str, port: int) -> asyncio.Server:
+    async def _serve(self, host: str, port: int) -> asyncio.Server | RelayServer:
         loop = asyncio.get_running_loop()
+        if (relay := relay_of(loop)) is not None:
+            return RelayServer(loop, relay, listener.bind(host, port), self._accept, BACKLOG)
         if host in WILDCARDS:
             if socket.has_dualstack_ipv6():
                 # asyncio would open a socket for each family, on ports of their own.
@@ -397,15 +413,36 @@ class Proxy:
         return connection.client
 
     def _dial(self, connection: Connection) -> None:
-        connection.dialling = connection.loop.create_task(self._connect(connection))
+        relay, known = relay_of(connection.loop), literal(self.upstream)
+        if relay is None or known is None:
+            connection.dialling = connection.loop.create_task(self._connect(connection))
+            return
+        upstream = self.upstream
+
+        def failed(error: OSError) -> None:
+            connection.dialling = None
+            self._unreachable(connection, upstream, error)
+
+        dial = Dial(connection.loop, relay, connection.server, failed)
+        connection.dialling = dial
+        dial.begin(*known)
 
     async def _connect(self, connection: Connection) -> None:
+        loop, relay, upstream = connection.loop, relay_of(connection.loop), self.upstream
         try:
-            host, port = parse_address(self.upstream)
-            await connection.loop.create_connection(lambda: connection.server, host or "localhost", port)
+            host, port = parse_address(upstream)
+            if relay is None:
+                await loop.create_connection(lambda: connection.server, host or "localhost", port)
+            else:
+                sock = await connect(loop, host or "localhost", port)
+                RelayTransport(loop, relay, sock).begin(connection.server)
         except (OSError, ValueError, CannotListen) as error:  # ValueError: a host name that cannot be
-            connection.unreachable(f"upstream {self.upstream} cannot be reached: {error}")
+            self._unreachable(connection, upstream, error)
         connection.dialling = None
+
+    @staticmethod
+    def _unreachable(connection: Connection, upstream: str, error: Exception) -> None:
+        connection.unreachable(f"upstream {upstream} cannot be reached: {error}")
 
     def _forget(self, connection: Connection) -> None:
         self.connections.pop(connection, None)
