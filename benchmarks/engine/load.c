@@ -3,7 +3,8 @@
    load echo                            serve: send back what comes
    load source                          serve: send 64 KiB chunks to whoever connects
        Both print their port, and serve until standard input ends.
-   load pingpong PORT CONNECTIONS S     128 bytes there and back, on each connection one after another, for S seconds
+   load pingpong PORT CONNECTIONS S [T] 128 bytes there and back, on each connection one after another, for S seconds;
+                                        they begin within T seconds, evenly
    load drain PORT S                    read what a source sends, for S seconds
    load connect PORT PARALLEL S         open, one byte there and back, close; so many at a time, for S seconds
    load idle PORT CONNECTIONS           open them, one byte there and back on each, print a line, hold them until
@@ -139,7 +140,12 @@ static void sample(long *count, double took) {
     ++*count;
 }
 
-static void pingpong(int port, int connections, double seconds) {
+static void pause_for(double seconds) {
+    struct timespec left = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (time_t)seconds) * 1e9)};
+    nanosleep(&left, NULL);
+}
+
+static void pingpong(int port, int connections, double seconds, double within) {
     int poll = epoll_create1(0), *fds = calloc(connections, sizeof *fds), *left = calloc(65536, sizeof *left);
     double *sent_at = calloc(65536, sizeof *sent_at);
     for (int i = 0; i < connections; i++) {
@@ -148,13 +154,14 @@ static void pingpong(int port, int connections, double seconds) {
         check(send(fds[i], buffer, 1, MSG_NOSIGNAL) == 1 && recv(fds[i], buffer, 1, 0) == 1, "first byte");
         add(poll, fds[i], EPOLLIN, fds[i]);
     }
-    double start = now(), end = start + seconds, at = start;
-    long count = 0;
     for (int i = 0; i < connections; i++) {
-        sent_at[fds[i]] = now();
         left[fds[i]] = MESSAGE;
         check(send(fds[i], buffer, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
+        if (within > 0)
+            pause_for(within / connections);
     }
+    double start = now(), end = start + seconds, at = start;
+    long count = 0;
     while (at < end) {
         struct epoll_event found[EVENTS];
         int ready = epoll_wait(poll, found, EVENTS, 5000);
@@ -166,7 +173,8 @@ static void pingpong(int port, int connections, double seconds) {
             at = now();
             if ((left[fd] -= size) > 0)
                 continue;
-            sample(&count, at - sent_at[fd]);
+            if (sent_at[fd] > 0) /* the first of each only sets the pace */
+                sample(&count, at - sent_at[fd]);
             sent_at[fd] = at;
             left[fd] = MESSAGE;
             check(send(fd, buffer, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
@@ -250,8 +258,8 @@ int main(int count, char **words) {
         serve(serve_echo, EPOLLIN);
     else if (!strcmp(mode, "source"))
         serve(serve_source, EPOLLOUT);
-    else if (!strcmp(mode, "pingpong") && count == 5)
-        pingpong(port, atoi(words[3]), atof(words[4]));
+    else if (!strcmp(mode, "pingpong") && (count == 5 || count == 6))
+        pingpong(port, atoi(words[3]), atof(words[4]), count == 6 ? atof(words[5]) : 0);
     else if (!strcmp(mode, "drain") && count == 4)
         drain(port, atof(words[3]));
     else if (!strcmp(mode, "connect") && count == 5)

@@ -41,6 +41,7 @@ SLOW = (5, 50, 100)
 SEVERAL = 12
 """Connections on which it is: one alone meets each timer of a proxy at its best."""
 IDLE = 1000
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 # --- processes ---
@@ -164,7 +165,7 @@ def start(name: str) -> Kind:
     """A proxy with an API, in a process of its own."""
     port = free_port()
     command, environment = commands(port)[name]
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**ENVIRONMENT, **environment}, stdout=subprocess.DEVNULL)
     until(lambda: reachable(port), f"{name} answers", 0.001)
     return Kind(name, process=process, api=port)
 
@@ -237,7 +238,8 @@ def late(server: str, milliseconds: int, *, busy: bool) -> Measure:
 
     def measure(load: Load, kind: Kind, seconds: float) -> Mapping[str, float]:
         with spinner() if busy else contextlib.nullcontext():
-            took = load.run("pingpong", kind.port(server, latency(milliseconds)), SEVERAL, seconds)
+            port = kind.port(server, latency(milliseconds))
+            took = load.run("pingpong", port, SEVERAL, seconds, milliseconds / 1000)
         return {key: value - milliseconds * 1000 for key, value in took.items() if key.endswith("_us")}
 
     return measure
@@ -302,7 +304,8 @@ began = time.perf_counter()
 thread = LoopThread()
 engine = thread.call(Engine)
 proxy = thread.run(engine.create("x", "127.0.0.1:0", sys.argv[1]))
-with socket.create_connection(proxy.address) as client:
+with socket.socket() as client:
+    client.connect(proxy.address)
     client.sendall(b"x")
     client.recv(1)
     print((time.perf_counter() - began) * 1000)
@@ -316,7 +319,7 @@ def thread_first_byte(server: str) -> Measure:
 
     def measure(load: Load, kind: Kind, seconds: float) -> Mapping[str, float]:
         words = [sys.executable, "-c", THREAD, server]
-        ran = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30)
+        ran = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30, env=ENVIRONMENT)
         return {"ms": float(ran.stdout)}
 
     return measure

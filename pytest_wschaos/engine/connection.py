@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from collections.abc import Callable
@@ -260,11 +261,15 @@ class Pipe:
 
     def _settle(self) -> None:
         """Set the timer for what is due next, and read only while there is room."""
-        self.stop()
         if self._connection.closed:
+            self.stop()
             return
         next_at = self.chain.next_at
-        if next_at is not None and next_at != float("inf"):
+        if next_at == math.inf:
+            next_at = None
+        if self._timer is not None and self._timer.when() != next_at:
+            self.stop()
+        if self._timer is None and next_at is not None:
             self._timer = self._loop.call_at(next_at, self._run)
         reading = not (self._held or self.chain.full)
         if reading is not self._reading:
