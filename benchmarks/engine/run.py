@@ -7,7 +7,7 @@ Measured are a direct connection, HAProxy (TCP mode, one thread; where `haproxy`
 own, on descriptors and on asyncio's transports. All are up at once and take turns in an order that is shuffled for each
 round, under a load that is compiled (load.c; needs a C compiler) and a process of its own. The machine's speed changes
 from minute to minute, so what counts is the median of the ratios of each round. --write puts the tables into
-docs/performance.md.
+docs/performance.md, and draws docs/performance.svg.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from plot import draw
+
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "performance.md"
+PLOT = PAGE.with_suffix(".svg")
 OURS, PORTABLE, TOXIPROXY, HAPROXY, DIRECT = "engine", "engine, asyncio", "Toxiproxy", "HAProxy", "direct"
 NOTHING: list[dict[str, Any]] = []
 SLOW = (5, 50, 100)
@@ -443,6 +446,17 @@ def write(text: str) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
+def bars(chosen: list[Trial], results: Results) -> dict[str, dict[str, float]]:
+    """What there is more of the better, as ratios to Toxiproxy."""
+    found = {}
+    for figure in (figure for trial in chosen for figure in trial.figures):
+        told = results[figure.name]
+        if not figure.at_most and TOXIPROXY in told:
+            order = [name for name in (OURS, PORTABLE, TOXIPROXY, HAPROXY) if name in told]
+            found[figure.name] = {name: ratio(told[name], told[TOXIPROXY]) for name in order}
+    return found
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -474,6 +488,8 @@ def main() -> None:
     print(text)
     if options.write:
         write(text)
+        if shown := bars(chosen, results):
+            PLOT.write_text(draw("As many times as Toxiproxy", shown), encoding="utf-8")
 
 
 if __name__ == "__main__":

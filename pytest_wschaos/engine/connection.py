@@ -312,6 +312,8 @@ class Connection:
         self.up = Pipe("up", self.client, self.server, self)
         self.down = Pipe("down", self.server, self.client, self)
         self._watched = tap is not SILENT
+        self.straight = False
+        """Whether data need not be seen, but by toxics."""
 
     @property
     def watched(self) -> bool:
@@ -323,15 +325,14 @@ class Connection:
         self._watched = watched
         self.route()
 
-    @property
-    def straight(self) -> bool:
-        """Whether data may be handed from side to side, as far as toxics leave that open."""
-        return not (self._watched or self.closed or self._early is not None or self.client.over or self.server.over)
-
     def route(self) -> None:
-        """See anew, for both directions, what has to see their data."""
-        self.up.route()
-        self.down.route()
+        """See anew whether data may be handed from side to side, as far as toxics leave that open."""
+        held = self._watched or self.closed or self._early is not None
+        straight = not (held or self.client.over or self.server.over)
+        if straight or self.straight:
+            self.straight = straight
+            self.up.route()
+            self.down.route()
 
     def cut(self, fault: str, how: How) -> None:
         """End both sides at once, for a fault."""

@@ -215,13 +215,13 @@ class RelayTransport(asyncio.Transport):
         return True
 
     def _read_eof(self) -> None:
-        self._ended = True
         try:
             keep_open = self._protocol.eof_received()
         except Exception as error:
             self._fail(error)
             return
         if keep_open:
+            self._ended = True
             self._serve()
         else:
             self.close()
@@ -438,7 +438,6 @@ class Dial:
         if code in (errno.EALREADY, errno.EINPROGRESS):
             self._relay.serve(sock.fileno(), None, self._look)
             return False
-        self._relay.serve(sock.fileno(), None, None)
         if code in (0, errno.EISCONN):
             self.pending = False
             RelayTransport(self._loop, self._relay, sock).begin(self._protocol)

@@ -1,8 +1,8 @@
 """The loop of the fast shell (Linux): descriptors that its selector serves itself.
 
-On asyncio's transports each event costs a handle and a turn of the loop, and timers come up to a millisecond late. Here
-the selector calls whoever serves a descriptor before asyncio hears of anything, and waits for timers to the microsecond.
-All else that asyncio does on such a loop is as it is on any other. :mod:`.descriptor` has the transports for it.
+On asyncio's transports each event costs a handle and a turn of the loop, and timers come up to a millisecond late.
+Here the selector calls whoever serves a descriptor before asyncio hears of anything, and waits for timers to the
+microsecond. All else that asyncio does on such a loop is as on any other. :mod:`.descriptor` has the transports.
 """
 
 from __future__ import annotations
@@ -85,10 +85,7 @@ if sys.platform == "linux":
             poll, readers = self._epoll.poll, self._readers
             end = 0.0 if timeout is None or timeout <= 0 else monotonic() + timeout
             while True:
-                if end:
-                    events = self._poll_until(end)
-                else:
-                    events = poll(None if timeout is None else 0)
+                events = self._poll_until(end) if end else poll(None if timeout is None else 0)
                 busy = False
                 others: list[tuple[int, int]] = []
                 for fd, event in events:
