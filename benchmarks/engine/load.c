@@ -1,6 +1,7 @@
-/* Load for a TCP proxy, and the servers behind it. Everything on 127.0.0.1; results are one line of JSON.
+/* Load for a TCP proxy, and the servers behind it. Everything on 127.0.0.1; results are one line of JSON. Messages and
+   chunks are WebSocket frames, behind a handshake, so that a proxy that looks at frames finds some.
 
-   load echo                            serve: send back what comes
+   load echo                            serve: accept a handshake, send back what comes
    load source                          serve: send 64 KiB chunks to whoever connects
        Both print their port, and serve until standard input ends.
    load pingpong PORT CONNECTIONS S [T] 128 bytes there and back, on each connection one after another, for S seconds;
@@ -24,8 +25,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGE = 128, CHUNK = 64 * 1024, EVENTS = 256, SAMPLES = 1 << 22, LISTENER = -1, CONTROL = -2 };
+enum { MESSAGE = 128, CHUNK = 64 * 1024, EVENTS = 256, SAMPLES = 1 << 22, FILES = 65536, LISTENER = -1, CONTROL = -2 };
 
+static const char HELLO[] = "GET / HTTP/1.1\r\nHost: load\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+static const char WELCOME[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                              "Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n";
+
+static char message[MESSAGE] = {(char)0x82, (char)(0x80 | (MESSAGE - 6))}; /* binary, masked with zeros */
+static char chunk[CHUNK] = {(char)0x82, 127, 0, 0, 0, 0, 0, 0, (char)((CHUNK - 10) >> 8), (char)((CHUNK - 10) & 0xFF)};
+static int sent_of_chunk[FILES];
 static char buffer[256 * 1024];
 static double samples[SAMPLES];
 
@@ -75,6 +84,8 @@ static int serve_echo(int fd) {
         return 1;
     if (size <= 0)
         return 0;
+    if (size == sizeof HELLO - 1)
+        return send(fd, WELCOME, sizeof WELCOME - 1, MSG_NOSIGNAL) > 0;
     for (ssize_t sent = 0; sent < size;) {
         ssize_t part = send(fd, buffer + sent, size - sent, MSG_NOSIGNAL);
         if (part <= 0)
@@ -85,7 +96,10 @@ static int serve_echo(int fd) {
 }
 
 static int serve_source(int fd) {
-    ssize_t sent = send(fd, buffer, CHUNK, MSG_DONTWAIT | MSG_NOSIGNAL);
+    int *before = &sent_of_chunk[fd];
+    ssize_t sent = send(fd, chunk + *before, CHUNK - *before, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0)
+        *before = (*before + sent) % CHUNK;
     return sent > 0 || errno == EAGAIN;
 }
 
@@ -110,6 +124,9 @@ static void serve(int (*ready)(int), uint32_t events) {
             if (fd == LISTENER) {
                 while ((fd = accept4(listener, NULL, NULL, 0)) >= 0) {
                     no_delay(fd);
+                    sent_of_chunk[fd] = 0;
+                    if (events == EPOLLOUT)
+                        send(fd, WELCOME, sizeof WELCOME - 1, MSG_NOSIGNAL);
                     add(poll, fd, events, fd);
                 }
             } else if (!ready(fd)) {
@@ -120,6 +137,11 @@ static void serve(int (*ready)(int), uint32_t events) {
 }
 
 /* --- the load --- */
+
+static void shake_hands(int fd) {
+    check(send(fd, HELLO, sizeof HELLO - 1, MSG_NOSIGNAL) > 0, "send");
+    check(recv(fd, buffer, sizeof WELCOME - 1, MSG_WAITALL) == sizeof WELCOME - 1, "handshake");
+}
 
 static int by_size(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -146,17 +168,16 @@ static void pause_for(double seconds) {
 }
 
 static void pingpong(int port, int connections, double seconds, double within) {
-    int poll = epoll_create1(0), *fds = calloc(connections, sizeof *fds), *left = calloc(65536, sizeof *left);
-    double *sent_at = calloc(65536, sizeof *sent_at);
+    int poll = epoll_create1(0), *fds = calloc(connections, sizeof *fds), *left = calloc(FILES, sizeof *left);
+    double *sent_at = calloc(FILES, sizeof *sent_at);
     for (int i = 0; i < connections; i++) {
         fds[i] = dial(port);
-        /* Once there and back before it counts: the proxy may still be dialling. */
-        check(send(fds[i], buffer, 1, MSG_NOSIGNAL) == 1 && recv(fds[i], buffer, 1, 0) == 1, "first byte");
+        shake_hands(fds[i]);
         add(poll, fds[i], EPOLLIN, fds[i]);
     }
     for (int i = 0; i < connections; i++) {
         left[fds[i]] = MESSAGE;
-        check(send(fds[i], buffer, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
+        check(send(fds[i], message, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
         if (within > 0)
             pause_for(within / connections);
     }
@@ -177,7 +198,7 @@ static void pingpong(int port, int connections, double seconds, double within) {
                 sample(&count, at - sent_at[fd]);
             sent_at[fd] = at;
             left[fd] = MESSAGE;
-            check(send(fd, buffer, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
+            check(send(fd, message, MESSAGE, MSG_NOSIGNAL) == MESSAGE, "send");
         }
     }
     report(at - start, count);
@@ -209,7 +230,7 @@ static void open_and_ask(int poll, int port, double *since) {
 
 static void connections(int port, int parallel, double seconds) {
     int poll = epoll_create1(0);
-    double *since = calloc(65536, sizeof *since), start = now(), at = start;
+    double *since = calloc(FILES, sizeof *since), start = now(), at = start;
     long count = 0;
     for (int i = 0; i < parallel; i++)
         open_and_ask(poll, port, since);
@@ -249,7 +270,7 @@ static void idle(int port, int connections) {
 int main(int count, char **words) {
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;
+    files.rlim_cur = files.rlim_max < FILES ? files.rlim_max : FILES;
     setrlimit(RLIMIT_NOFILE, &files);
     signal(SIGPIPE, SIG_IGN);
     const char *mode = count > 1 ? words[1] : "";

@@ -4,10 +4,10 @@
 
 Measured are a direct connection, HAProxy (TCP mode, one thread; where `haproxy` is on the PATH), a real Toxiproxy
 (`toxiproxy-server` on the PATH, or the environment's WSCHAOS_TOXIPROXY_BINARY), and the engine in a process of its
-own, on descriptors and on asyncio's transports. All are up at once and take turns in an order that is shuffled for each
-round, under a load that is compiled (load.c; needs a C compiler) and a process of its own. The machine's speed changes
-from minute to minute, so what counts is the median of the ratios of each round. --write puts the tables into
-docs/performance.md, and draws docs/performance.svg.
+own: on descriptors, on asyncio's transports, and with each frame read. All are up at once and take turns in an order
+that is shuffled for each round, under a load that is compiled (load.c; needs a C compiler) and a process of its own.
+The machine's speed changes from minute to minute, so what counts is the median of the ratios of each round. --write
+puts the tables into docs/performance.md, and draws docs/performance.svg.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from plot import draw
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "performance.md"
 PLOT = PAGE.with_suffix(".svg")
-OURS, PORTABLE, TOXIPROXY, HAPROXY, DIRECT = "engine", "engine, asyncio", "Toxiproxy", "HAProxy", "direct"
+OURS, PORTABLE, TAPPED = "engine", "engine, asyncio", "engine, frames read"
+TOXIPROXY, HAPROXY, DIRECT = "Toxiproxy", "HAProxy", "direct"
 NOTHING: list[dict[str, Any]] = []
 SLOW = (5, 50, 100)
 """Milliseconds of latency whose accuracy is measured."""
@@ -157,7 +158,7 @@ class Kind:
 def commands(port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
     """How proxies with Toxiproxy's API are started on a port: command and environment, by name."""
     ours = [sys.executable, str(HERE / "serve.py"), str(port)]
-    found = {OURS: (ours, {}), PORTABLE: (ours, {"WSCHAOS_RELAY": "off"})}
+    found = {OURS: (ours, {}), PORTABLE: (ours, {"WSCHAOS_RELAY": "off"}), TAPPED: ([*ours, "frames"], {})}
     binary = os.environ.get("WSCHAOS_TOXIPROXY_BINARY") or shutil.which("toxiproxy-server")
     if binary:
         found[TOXIPROXY] = ([binary, "-host", "127.0.0.1", "-port", str(port)], {"LOG_LEVEL": "error"})
@@ -211,7 +212,7 @@ class Trial:
 
     measure: Measure
     figures: tuple[Figure, ...]
-    kinds: tuple[str, ...] = (DIRECT, HAPROXY, TOXIPROXY, OURS, PORTABLE)
+    kinds: tuple[str, ...] = (DIRECT, HAPROXY, TOXIPROXY, OURS, PORTABLE, TAPPED)
     rounds: int = 1000
     """In how many it is measured, at most: what takes long and changes little, in few."""
 
@@ -330,7 +331,7 @@ def thread_first_byte(server: str) -> Measure:
 
 def trials(echo: str, source: str) -> list[Trial]:
     """All that is measured."""
-    with_api = (TOXIPROXY, OURS, PORTABLE)
+    with_api = (TOXIPROXY, OURS, PORTABLE, TAPPED)
     found = []
     for count in (0, 1, 3):
         name = ("", ", 1 toxic", "", ", 3 toxics")[count]
@@ -364,7 +365,7 @@ def trials(echo: str, source: str) -> list[Trial]:
     return [
         *found,
         Trial(idle(echo), (memory,), with_api, 3),
-        Trial(first_byte(echo), (process,), with_api, 5),
+        Trial(first_byte(echo), (process,), (TOXIPROXY, OURS), 5),
         Trial(thread_first_byte(echo), (thread,), (OURS,), 5),
     ]
 
