@@ -243,7 +243,7 @@ def late(server: str, milliseconds: int, *, busy: bool) -> Measure:
     def measure(load: Load, kind: Kind, seconds: float) -> Mapping[str, float]:
         with spinner() if busy else contextlib.nullcontext():
             port = kind.port(server, latency(milliseconds))
-            took = load.run("pingpong", port, SEVERAL, seconds, milliseconds / 1000)
+            took = load.run("pingpong", port, SEVERAL, seconds + milliseconds / 500, milliseconds / 1000)
         return {key: value - milliseconds * 1000 for key, value in took.items() if key.endswith("_us")}
 
     return measure

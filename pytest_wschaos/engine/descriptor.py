@@ -1,4 +1,7 @@
-"""The fast shell's transports, listeners and dials: descriptors that a :class:`.RelaySelector` serves."""
+"""The fast shell's transports, listeners and dials: descriptors that a :class:`.RelaySelector` serves.
+
+PYTEST_DONT_REWRITE: what is asserted here is told to the type checker, many times a second.
+"""
 
 from __future__ import annotations
 
@@ -155,15 +158,17 @@ class RelayTransport(asyncio.Transport):
 
     def pass_to(self, peer: RelayTransport | None) -> None:
         """Write all that is read to ``peer``, and do not show it to the protocol; None: show it."""
-        if peer is not self._peer:
-            self._peer = peer
-            self._serve()
+        self._peer = peer
 
-    def _pass(self) -> bool:
+    # --- what the selector calls ---
+
+    def _read(self) -> bool:
+        peer = self._peer
+        if peer is None:
+            return self._show()
         # Read and written at once, so that one buffer does for all connections; only what the peer does not take is
         # copied. Once for each turn, so that no connection has to wait for another's stream to end.
-        peer, buffer = self._peer, self._relay.buffer
-        assert peer is not None
+        buffer = self._relay.buffer
         try:
             size = self._sock.recv_into(buffer)
         except BlockingIOError:
@@ -188,16 +193,7 @@ class RelayTransport(asyncio.Transport):
         peer._keep(buffer[sent:size])
         return True
 
-    # --- what the selector calls ---
-
-    def _serve(self) -> None:
-        if self._lost:
-            return
-        reading = not (self._paused or self._ended or self._closing)
-        read = (self._read if self._peer is None else self._pass) if reading else None
-        self._relay.serve(self._fd, read, None if self._unsent is None else self._write)
-
-    def _read(self) -> bool:
+    def _show(self) -> bool:
         try:
             data = self._sock.recv(READ_SIZE)
         except BlockingIOError:
@@ -267,6 +263,12 @@ class RelayTransport(asyncio.Transport):
         if not self._held and len(self._unsent) > HIGH:
             self._held = True
             self._ask(self._protocol.pause_writing)
+
+    def _serve(self) -> None:
+        """Be called for what there is to do."""
+        if not self._lost:
+            reading = not (self._paused or self._ended or self._closing)
+            self._relay.serve(self._fd, self._read if reading else None, self._write if self._unsent else None)
 
     def _ask(self, pause: Callable[[], None]) -> None:
         try:
