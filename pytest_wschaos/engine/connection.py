@@ -240,7 +240,7 @@ class Pipe:
 
     def deliver(self, item: Item) -> None:
         """Put something into the toxics."""
-        if not self.chain.stages and isinstance(item, bytes):
+        if not self.chain.stages:
             self._out(item)  # the most common case by far: nothing holds it, and nothing is due later
             return
         self.chain.feed(item, self._loop.time())
