@@ -425,8 +425,6 @@ class Dial:
 
     def cancel(self) -> None:
         """Give it up, without a word."""
-        if not self.pending:
-            return
         self.pending = False
         if self._sock is not None:
             self._relay.forget(self._sock.fileno())

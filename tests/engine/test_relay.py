@@ -21,6 +21,7 @@ from pytest_wschaos.engine.descriptor import RelayTransport
 from pytest_wschaos.engine.relay import SELECTABLE, SWITCH, new_loop, relay_of
 
 from .rig import PATIENCE, Notes, Rig, eventually, open_rig
+from .test_connection import full_queue
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has epoll")
 
@@ -288,7 +289,100 @@ def test_what_was_not_sent_yet_goes_before_the_end(how: str, pairs: Callable[[],
     run(main)
 
 
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_peer_that_is_gone_is_found_out_by_writing(
+    waiting: bool, pairs: Callable[[], tuple[socket.socket, ...]]
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        relay = relay_of(loop)
+        assert relay is not None
+        here, there = pairs()
+        transport, protocol = RelayTransport(loop, relay, here), Clumsy("nowhere")
+        transport.begin(protocol)
+        transport.pause_reading()
+        transport.pause_reading()
+        if waiting:
+            transport.write(bytes(4_000_000))
+        there.close()
+        if not waiting:
+            transport.write(b"to nobody")
+        assert isinstance(await asyncio.wait_for(protocol.lost, PATIENCE), OSError)
+
+    run(main)
+
+
+def test_events_that_are_out_of_date_do_nothing(pairs: Callable[[], tuple[socket.socket, ...]]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        relay = relay_of(loop)
+        assert relay is not None
+        (here, there), (peers, far) = pairs(), pairs()
+        transport, peer = RelayTransport(loop, relay, here), RelayTransport(loop, relay, peers)
+        for one in (transport, peer):
+            one.begin(Clumsy("nowhere"))
+        assert not transport._read()
+        transport.pass_to(peer)
+        assert not transport._read()
+        with suppress(BlockingIOError):
+            while True:
+                peers.send(bytes(65536))
+        there.send(b"x")  # the peer takes nothing at all
+        await eventually(lambda: peer.get_write_buffer_size() == 1, "it waits")
+        assert not peer._write()
+        with suppress(BlockingIOError):
+            while far.recv(1 << 20):
+                pass
+        await eventually(lambda: peer.get_write_buffer_size() == 0, "it is sent")
+        assert far.recv(10)[-1:] == b"x"
+        for one in (transport, peer):
+            one.abort()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_fin_that_cannot_be_sent_any_more_loses_the_connection(
+    pairs: Callable[[], tuple[socket.socket, ...]],
+) -> None:
+    class Reset(socket.socket):
+        def shutdown(self, how: int) -> None:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        relay = relay_of(loop)
+        assert relay is not None
+        here, there = pairs()
+        transport, protocol = RelayTransport(loop, relay, Reset(fileno=here.detach())), Clumsy("nowhere")
+        transport._sock.setblocking(False)
+        transport.begin(protocol)
+        transport.write(bytes(4_000_000))
+        transport.write_eof()
+        while not protocol.lost.done():
+            with suppress(BlockingIOError):
+                there.recv(1 << 20)
+            await asyncio.sleep(0)
+        assert isinstance(protocol.lost.result(), OSError)
+
+    run(main)
+
+
 # --- accepting and dialling ---
+
+
+def test_a_dial_that_was_given_up_tells_nothing() -> None:
+    async def main() -> None:
+        loop, told = asyncio.get_running_loop(), []
+        relay = relay_of(loop)
+        assert relay is not None
+        dial = descriptor.Dial(loop, relay, asyncio.Protocol(), told.append)
+        dial.begin(socket.AF_INET, ("127.0.0.1", 1))
+        dial.cancel()
+        await asyncio.sleep(0.01)
+        assert told == []
+
+    run(main)
 
 
 @pytest_asyncio.fixture
@@ -417,8 +511,10 @@ async def test_no_descriptor_for_the_upstream_ends_the_clients_connection(
 ) -> None:
 
     class Exhausted(socket.socket):
-        def setsockopt(self, *arguments: object) -> None:
-            raise OSError(errno.EMFILE, "Too many open files")
+        def __init__(self, *arguments: int, fileno: int | None = None) -> None:
+            if fileno is None:
+                raise OSError(errno.EMFILE, "Too many open files")
+            super().__init__(*arguments, fileno=fileno)
 
     with socket.socket() as client:
         client.connect(fast_rig.proxy.address)
@@ -426,3 +522,30 @@ async def test_no_descriptor_for_the_upstream_ends_the_clients_connection(
         await eventually(lambda: fast_rig.notes.taps and fast_rig.notes.taps[0].errors, "it was told")
         monkeypatch.undo()
     assert "Too many open files" in fast_rig.notes.taps[0].errors[0]
+
+
+@only_real
+@pytest.mark.asyncio
+async def test_stopping_while_an_upstream_by_name_is_dialled_leaves_nothing(rig: Rig) -> None:
+    with full_queue() as address:
+        rig.proxy.upstream = f"localhost:{address.rpartition(':')[2]}"
+        client = await rig.client()
+        await eventually(lambda: rig.proxy.connections, "it is dialled")
+        await asyncio.sleep(0.05)
+        rig.proxy.stop()
+        assert await client.rest() == b""
+        await eventually(lambda: not rig.proxy.connections, "the connection is forgotten")
+
+
+@only_real
+@pytest.mark.asyncio
+async def test_a_proxy_may_be_stopped_by_what_hears_of_a_client(fast_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: Notes, proxy: str) -> None:
+        fast_rig.proxy.stop()
+
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(socket.create_connection(fast_rig.proxy.address))
+        monkeypatch.setattr(Notes, "attempt", stop)
+        await eventually(lambda: not fast_rig.proxy.enabled, "it was stopped")
+        await eventually(lambda: not fast_rig.proxy.connections, "nobody slipped through")
