@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
+from .engine.relay import new_loop
+
 T = TypeVar("T")
 
 CALL_TIMEOUT = 10.0
@@ -31,7 +33,7 @@ class LoopThread:
     """Runs an event loop on a daemon thread; every call to it is thread-safe and bounded."""
 
     def __init__(self, name: str = "wschaos") -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_loop()
         self._finishing: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()

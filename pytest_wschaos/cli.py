@@ -152,12 +152,14 @@ def _soak(options: argparse.Namespace) -> int:
 def _serve_engine(options: argparse.Namespace) -> int:
     import asyncio
 
+    from .engine.relay import new_loop
     from .serve import CannotServe, Settings, serve
 
     _log_from(options.log_level)
     seed = int.from_bytes(os.urandom(4), "big") if options.seed is None else options.seed
     try:
-        asyncio.run(serve(Settings(options.host, options.port, options.config, seed), _say))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(serve(Settings(options.host, options.port, options.config, seed), _say))
     except CannotServe as error:
         print(f"wschaos serve: {error}", file=sys.stderr)  # noqa: T201
         return 2

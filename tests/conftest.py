@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from collections.abc import Callable, Mapping
 
 import pytest
 import trustme  # noqa: F401  # pytester takes back what a run in this process has imported; this cannot come twice
+
+from pytest_wschaos.engine.relay import new_loop
+from pytest_wschaos.settings import clock_of
 
 pytest_plugins = ["pytester"]
 
@@ -21,3 +26,42 @@ def pytest_pycollect_makeitem(collector: pytest.Module, name: str, obj: object) 
     marks = (*getattr(obj, "pytestmark", ()), *collector.iter_markers())
     if not any(mark.name == "wschaos" for mark in marks):
         pytest.mark.wschaos(clock="real, virtual, hybrid")(obj)
+
+
+SHELLS = ("relay", "asyncio")
+"""What carries the engine in real time: its own descriptors where the platform has them, and asyncio's transports."""
+_running: list[pytest.Item] = []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of the engine for each shell."""
+    if metafunc.definition.path.parent.name == "engine" and inspect.iscoroutinefunction(metafunc.function):
+        metafunc.fixturenames.append("shell")
+        metafunc.parametrize("shell", SHELLS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Only real time has a choice of shells."""
+    items[:] = [item for item in items if _shell(item) != "asyncio" or clock_of(item) == "real"]
+
+
+def _params(item: pytest.Item) -> Mapping[str, object]:
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def _shell(item: pytest.Item) -> object:
+    return _params(item).get("shell")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    _running[:] = [item]
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop of each test that runs in real time."""
+
+    def make() -> asyncio.AbstractEventLoop:
+        return new_loop() if _shell(_running[0]) == "relay" else asyncio.new_event_loop()
+
+    return {"real": make}

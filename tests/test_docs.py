@@ -64,7 +64,7 @@ def test_the_bounds_of_events_are_those_of_the_code() -> None:
 
 def test_the_test_of_wss_passes_as_it_is_written(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
-    pytester.makepyfile(test_it=next(block for block in code("docs/faults.md") if "wss_url" in block))
+    pytester.makepyfile(test_it=next(block for block in code("docs/faults.md") if "ssl_context" in block))
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--asyncio-mode=strict")
     result.assert_outcomes(passed=2)
 

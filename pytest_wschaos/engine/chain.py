@@ -36,14 +36,22 @@ class Chain:
     @property
     def next_at(self) -> float | None:
         """When to run again at the latest; None: not before something is fed."""
-        instants = [stage.deadline for stage in self.stages if stage.deadline is not None]
-        instants += [stage.queue[0][0] for stage in self.stages if stage.queue]
-        return min(instants, default=None)
+        earliest: float | None = None
+        for stage in self.stages:  # asked for each chunk: written out, for speed
+            due = stage.queue[0][0] if stage.queue else None
+            if stage.deadline is not None and (due is None or stage.deadline < due):
+                due = stage.deadline
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return earliest
 
     @property
     def full(self) -> bool:
         """Whether some stage holds all that it may, so that the source should not be read."""
-        return any(stage.full for stage in self.stages)
+        for stage in self.stages:  # noqa: SIM110 - asked for each chunk
+            if stage.full:
+                return True
+        return False
 
     def add(self, stage: Stage, now: float) -> None:
         """Put a stage at the end of those of its rank."""

@@ -1,20 +1,19 @@
-"""One proxied connection over asyncio transports: two sides, and a chain of toxics in each direction."""
+"""One proxied connection over transports of either shell: two sides, and a chain of toxics in each direction."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 from .chain import Chain
+from .descriptor import READ_SIZE, RelayTransport
 from .listener import join_address
 from .observer import Place, Tap, Way
 from .stage import End, Item
-
-READ_SIZE = 64 * 1024
-"""Bytes read at once. asyncio's default of 256 KiB makes the allocator map and unmap memory for each read."""
 
 EARLY = 64 * 1024
 """Bytes that are read from a client while the server is being dialled."""
@@ -25,6 +24,13 @@ HIDDEN = 120.0
 """Seconds for which a side is kept that must not see its end; then its socket is let go, as a kernel does too."""
 
 How = Literal["fin", "reset"]
+
+
+class Dialling(Protocol):
+    """An attempt to connect to the server."""
+
+    def cancel(self) -> object:
+        """Give it up."""
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -156,6 +162,17 @@ class Side(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
+    def pass_to(self, target: Side | None) -> None:
+        """Have what comes handed straight to another side, where the shell can do that; None: to the pipe."""
+        if isinstance(self._transport, RelayTransport):
+            peer = None if target is None else target._transport
+            self._transport.pass_to(peer if isinstance(peer, RelayTransport) else None)
+
+    @property
+    def passed(self) -> int:
+        """Bytes that have come and were handed straight to another side."""
+        return self._transport.passed if isinstance(self._transport, RelayTransport) else 0
+
     @property
     def socket(self) -> socket.socket | None:
         """Its socket, where there is one."""
@@ -176,6 +193,7 @@ class Side(asyncio.Protocol):
         if self.over:
             return
         self.over = True
+        self._connection.route()
         if self._transport is not None:
             self._connection.tap.ended(self.place, by, how)
         # Nothing more comes from this side: say so to whatever reads it.
@@ -191,8 +209,7 @@ class Pipe:
         self.source = source
         self.target = target
         self.chain = Chain(self._out)
-        self.received = 0
-        """Bytes that have come from the source."""
+        self._received = 0
         self._connection = connection
         self._loop = connection.loop
         self._timer: asyncio.TimerHandle | None = None
@@ -201,15 +218,20 @@ class Pipe:
         source.out = self
         target.into = self
 
+    @property
+    def received(self) -> int:
+        """Bytes that have come from the source."""
+        return self._received + self.source.passed
+
     def feed(self, data: bytes) -> None:
         """Data has come from the source."""
         connection = self._connection
-        self.received += len(data)
+        self._received += len(data)
         if connection.watched:
             connection.tap.data(self.source.place, self.way, data)
         self._feed(data)
-        if connection.watched:  # not before the data is on its way
-            connection.watched = connection.tap.watching
+        if connection.watched and not connection.tap.watching:  # not before the data is on its way
+            connection.watched = False
 
     def end(self) -> None:
         """The source has ended."""
@@ -222,6 +244,11 @@ class Pipe:
         change(self.chain, now)
         self.chain.run(now)
         self._settle()
+        self.route()
+
+    def route(self) -> None:
+        """Have data handed straight to the target, while nothing here has to see it."""
+        self.source.pass_to(self.target if self._connection.straight and not self.chain.stages else None)
 
     def hold(self, held: bool) -> None:
         """The target takes no more for now (or again)."""
@@ -256,7 +283,7 @@ class Pipe:
 
     def deliver(self, item: Item) -> None:
         """Put something into the toxics."""
-        if not self.chain.stages and isinstance(item, bytes):
+        if not self.chain.stages:
             self._out(item)  # the most common case by far: nothing holds it, and nothing is due later
             return
         self.chain.feed(item, self._loop.time())
@@ -277,11 +304,15 @@ class Pipe:
 
     def _settle(self) -> None:
         """Set the timer for what is due next, and read only while there is room."""
-        self.stop()
         if self._connection.closed:
+            self.stop()
             return
         next_at = self.chain.next_at
-        if next_at is not None and next_at != float("inf"):
+        if next_at == math.inf:
+            next_at = None
+        if self._timer is not None and self._timer.when() != next_at:
+            self.stop()
+        if self._timer is None and next_at is not None:
             self._timer = self._loop.call_at(next_at, self._run)
         reading = not (self._held or self.chain.full)
         if reading is not self._reading:
@@ -314,8 +345,6 @@ class Connection:
         """When the client came."""
         self.address = ""
         """The client's ``host:port``, once it is accepted."""
-        self.watched = tap.watching
-        """Whether the tap is told of data."""
         self.closed = False
         """Whether nothing is passed on any more; what was passed on before may still be on its way out."""
         self.cutting = False
@@ -326,13 +355,35 @@ class Connection:
         """What came from the client before there was a server; None: there is, or there will be none."""
         self._dial = dial
         self._gone = gone
-        self.dialling: asyncio.Task[None] | None = None
+        self.dialling: Dialling | None = None
         self.opened: asyncio.Future[None] | None = None
         """Done when the server may be dialled: when the TLS handshake with the client is over; None: at once."""
         self.client = Side("client", self)
         self.server = Side("server", self)
         self.up = Pipe("up", self.client, self.server, self)
         self.down = Pipe("down", self.server, self.client, self)
+        self._watched = tap.watching
+        self.straight = False
+        """Whether data need not be seen, but by toxics."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether the tap is told of data. It may be switched at any time; what has passed by then is not told."""
+        return self._watched
+
+    @watched.setter
+    def watched(self, watched: bool) -> None:
+        self._watched = watched
+        self.route()
+
+    def route(self) -> None:
+        """See anew whether data may be handed from side to side, as far as toxics leave that open."""
+        held = self._watched or self.closed or self._early is not None
+        straight = not (held or self.client.over or self.server.over)
+        if straight or self.straight:
+            self.straight = straight
+            self.up.route()
+            self.down.route()
 
     def cut(self, fault: str, how: How) -> None:
         """End both sides at once, for a fault."""
@@ -361,10 +412,12 @@ class Connection:
             self._dial(self)
             return
         self.tap.connected()
+        self.dialling = None
         early, self._early = self._early or [], None
         for item in early:
             self.up.deliver(item)
         self.client.read(self.up.reading)
+        self.route()
 
     def hold_early(self, item: Item) -> bool:
         """Whether something from the client has to wait for the server, which is being dialled."""
@@ -410,6 +463,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        self.route()
         self.up.stop()
         self.down.stop()
         if self.dialling is not None:

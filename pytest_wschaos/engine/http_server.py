@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from . import descriptors, listener
+from .descriptor import ACCEPT_AT_ONCE
 
 HEAD_LIMIT = 64 * 1024
 """Bytes that the request line and headers may have, and each line of a chunked body."""
@@ -88,7 +90,7 @@ class HttpServer:
             OSError: the address is taken, or is none.
         """
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_LIMIT, backlog=listener.BURST)
+            self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_LIMIT, backlog=ACCEPT_AT_ONCE)
             listener.deepen(self._server, BACKLOG)
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -106,7 +108,9 @@ class HttpServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        closed = asyncio.create_task(_closed(writer))
+        closed.add_done_callback(self._tasks.discard)
+        self._tasks.update((task, closed))
         try:
             if self._server is not None:
                 await self._converse(reader, writer)
@@ -141,6 +145,12 @@ class HttpServer:
             return await self._handle(request)
         except Exception as error:
             return Response(500, f"internal error: {error!r}\n".encode(), "text/plain; charset=utf-8")
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Take note of how a connection ended: asyncio complains of an error that nobody has asked for."""
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:

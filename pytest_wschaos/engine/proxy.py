@@ -17,11 +17,13 @@ from typing import Any, Literal, get_args
 
 from . import descriptors, listener, unanswered
 from .chain import Chain
-from .connection import Connection, How, Pipe, Side, reset
+from .connection import Connection, How, Pipe, reset
+from .descriptor import ACCEPT_AT_ONCE, Dial, RelayServer, RelayTransport, connect
 from .errors import BadRequest, CannotListen, Exists, NotFound
-from .listener import join_address
+from .listener import WILDCARDS, join_address
 from .observer import SILENT, SILENT_TAP, Observer, ProxyChange, ToxicChange
 from .refusals import Refusals, Reservation
+from .relay import relay_of
 from .stage import Attributes, Stage
 from .targets import Targets
 from .tls import PLAIN
@@ -44,9 +46,6 @@ Down = Literal["refuse", "observe", "unanswered", "silent"]
 - ``unanswered``: SYNs are not answered, and nobody is told.
 - ``silent``: attempts are accepted, and nothing is ever answered.
 """
-
-WILDCARDS = ("", "0.0.0.0", "::")
-"""Hosts that mean all interfaces, of IPv4 and IPv6 alike."""
 
 
 @dataclass
@@ -153,6 +152,19 @@ async def resolve(address: str) -> tuple[str, int]:
     return str(found[0][4][0]), port
 
 
+@functools.lru_cache(maxsize=256)
+def literal(upstream: str) -> tuple[socket.AddressFamily, tuple[str, int]] | None:
+    """How to connect to an upstream that is given by its IP address; None: it has to be looked up, or is none."""
+    try:
+        host, port = parse_address(upstream)
+        version = ipaddress.ip_address(host).version
+    except (CannotListen, ValueError):
+        return None
+    if "%" in host:  # a zone, whose number has to be looked up
+        return None
+    return (socket.AF_INET if version == 4 else socket.AF_INET6), (host, port)
+
+
 class Proxy:
     """One listener, its upstream, its connections and its toxics.
 
@@ -182,7 +194,7 @@ class Proxy:
         self._seed = seed
         self._observer = observer
         self._refusals = refusals
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | RelayServer | None = None
         self._accepted = 0
         self._told_at = -TELL_AGAIN
         self._announced = False
@@ -230,16 +242,18 @@ class Proxy:
         self._forgive()
         self._tell_enabled()
 
-    async def _serve(self, host: str, port: int) -> asyncio.Server:
+    async def _serve(self, host: str, port: int) -> asyncio.Server | RelayServer:
         loop = asyncio.get_running_loop()
+        if (relay := relay_of(loop)) is not None:
+            return RelayServer(loop, relay, listener.bind(host, port), self._accept, BACKLOG)
         if host in WILDCARDS:
             if socket.has_dualstack_ipv6():
                 # asyncio would open a socket for each family, on ports of their own.
                 family = socket.AF_INET6
                 sock = socket.create_server(("", port), family=family, backlog=BACKLOG, dualstack_ipv6=True)
-                return await loop.create_server(self._accept, sock=sock, backlog=listener.BURST, start_serving=False)
+                return await loop.create_server(self._accept, sock=sock, backlog=ACCEPT_AT_ONCE, start_serving=False)
             host = "0.0.0.0"
-        return await loop.create_server(self._accept, host, port, backlog=listener.BURST, start_serving=False)
+        return await loop.create_server(self._accept, host, port, backlog=ACCEPT_AT_ONCE, start_serving=False)
 
     async def update(
         self,
@@ -551,26 +565,49 @@ class Proxy:
         return self.tls.accept(connection)
 
     def _dial(self, connection: Connection) -> None:
-        if self._turned_away(connection, connection.client):
+        if self._turned_away(connection, connection.client.socket):
             return
-        connection.dialling = connection.loop.create_task(self._connect(connection))
+        relay, known = relay_of(connection.loop), literal(self.upstream)
+        if relay is None or known is None or self.tls is not PLAIN:
+            connection.dialling = connection.loop.create_task(self._connect(connection))
+            return
+        upstream = self.upstream
+
+        def failed(error: OSError) -> None:
+            connection.dialling = None
+            self._unreachable(connection, upstream, error)
+
+        connection.tap.dialling(upstream)
+        dial = Dial(connection.loop, relay, connection.server, failed)
+        connection.dialling = dial
+        dial.begin(*known)
+        self._turned_away(connection, dial.socket)
 
     async def _connect(self, connection: Connection) -> None:
         if connection.opened is not None:
             await connection.opened
-        connection.tap.dialling(self.upstream)
+        loop, relay, upstream = connection.loop, relay_of(connection.loop), self.upstream
+        connection.tap.dialling(upstream)
         try:
-            host, port = parse_address(self.upstream)
-            await self.tls.dial(connection, host or "localhost", port)
+            host, port = parse_address(upstream)
+            if relay is None or self.tls.server is not None:
+                await self.tls.dial(connection, host or "localhost", port)
+            else:
+                sock = await connect(loop, host or "localhost", port)
+                RelayTransport(loop, relay, sock).begin(connection.server)
         except (OSError, ValueError, CannotListen) as error:  # ValueError: a host name that cannot be
-            connection.unreachable(f"upstream {self.upstream} cannot be reached: {error}")
+            self._unreachable(connection, upstream, error)
         else:
-            self._turned_away(connection, connection.server)
+            self._turned_away(connection, connection.server.socket)
         connection.dialling = None
 
-    def _turned_away(self, connection: Connection, side: Side) -> bool:
-        """Whether a connection is reset because a side of it has got one of the last descriptors."""
-        if not descriptors.reserved(side.socket):
+    @staticmethod
+    def _unreachable(connection: Connection, upstream: str, error: Exception) -> None:
+        connection.unreachable(f"upstream {upstream} cannot be reached: {error}")
+
+    def _turned_away(self, connection: Connection, sock: socket.socket | None) -> bool:
+        """Whether a connection is reset because a socket of it has got one of the last descriptors."""
+        if not descriptors.reserved(sock):
             return False
         now = connection.loop.time()
         if now - self._told_at >= TELL_AGAIN:

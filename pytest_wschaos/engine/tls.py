@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from .connection import LINGER, READ_SIZE, Connection, Side
+from .connection import LINGER, Connection, Side
+from .descriptor import READ_SIZE
 from .errors import BadRequest
 from .go_json import Fields
 

@@ -60,14 +60,17 @@ class TapNotes(Tap):
 
 
 class Notes(Observer):
-    """What the engine told."""
+    """What the engine told; of data only if it is watched."""
 
-    def __init__(self) -> None:
+    def __init__(self, watched: bool = True) -> None:
+        self._watched = watched
         self.taps: list[TapNotes] = []
         self.refusals: list[str] = []
         self.blinded: list[str] = []
 
-    def attempt(self, proxy: str, number: int) -> TapNotes:
+    def attempt(self, proxy: str, number: int) -> TapNotes | None:
+        if not self._watched:
+            return None
         self.taps.append(TapNotes())
         return self.taps[-1]
 
@@ -166,8 +169,11 @@ def sockets() -> int:
 
 
 @asynccontextmanager
-async def open_rig(seed: int = 0, host: str = "127.0.0.1") -> AsyncIterator[Rig]:
-    """A rig; nothing of it, and nothing of the engine, may be left when it ends."""
+async def open_rig(seed: int = 0, host: str = "127.0.0.1", *, watched: bool = True) -> AsyncIterator[Rig]:
+    """A rig; nothing of it, and nothing of the engine, may be left when it ends.
+
+    Unless ``watched``, the engine is told that nobody wants to know of its connections.
+    """
     sockets_before, tasks_before = sockets(), asyncio.all_tasks()
     accepted: asyncio.Queue[Peer] = asyncio.Queue()
     peers: list[Peer] = []
@@ -178,7 +184,7 @@ async def open_rig(seed: int = 0, host: str = "127.0.0.1") -> AsyncIterator[Rig]
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     upstream = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    notes = Notes()
+    notes = Notes(watched)
     engine = Engine(seed=seed, observer=notes)
     await engine.create("client", f"{host}:0", upstream)
     try:
