@@ -4,7 +4,7 @@
 
 Measured are a direct connection, HAProxy (TCP mode, one thread; where `haproxy` is on the PATH), a real Toxiproxy
 (`toxiproxy-server` on the PATH, or the environment's WSCHAOS_TOXIPROXY_BINARY), and the engine in a process of its
-own: on descriptors, on asyncio's transports, and with each frame read. All are up at once and take turns in an order
+own: on descriptors, on asyncio's transports, and with each frame told to a reader of its events. All are up at once and take turns in an order
 that is shuffled for each round, under a load that is compiled (load.c; needs a C compiler) and a process of its own.
 The machine's speed changes from minute to minute, so what counts is the median of the ratios of each round. --write
 puts the tables into docs/performance.md, and draws docs/performance.svg.
@@ -49,6 +49,15 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 
 
 # --- processes ---
+
+
+FOLLOW = """
+import sys, urllib.request
+with urllib.request.urlopen(sys.argv[1]) as events:
+    while events.read1(65536):
+        pass
+"""
+"""Reads what happens, frame by frame, and throws it away."""
 
 
 def free_port() -> int:
@@ -157,8 +166,8 @@ class Kind:
 
 def commands(port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
     """How proxies with Toxiproxy's API are started on a port: command and environment, by name."""
-    ours = [sys.executable, str(HERE / "serve.py"), str(port)]
-    found = {OURS: (ours, {}), PORTABLE: (ours, {"WSCHAOS_RELAY": "off"}), TAPPED: ([*ours, "frames"], {})}
+    ours = [str(Path(sys.executable).with_name("wschaos")), "serve", "--port", str(port)]
+    found = {OURS: (ours, {}), PORTABLE: (ours, {"WSCHAOS_RELAY": "off"}), TAPPED: (ours, {})}
     binary = os.environ.get("WSCHAOS_TOXIPROXY_BINARY") or shutil.which("toxiproxy-server")
     if binary:
         found[TOXIPROXY] = ([binary, "-host", "127.0.0.1", "-port", str(port)], {"LOG_LEVEL": "error"})
@@ -171,6 +180,9 @@ def start(name: str) -> Kind:
     command, environment = commands(port)[name]
     process = subprocess.Popen(command, env={**ENVIRONMENT, **environment}, stdout=subprocess.DEVNULL)
     until(lambda: reachable(port), f"{name} answers", 0.001)
+    if name == TAPPED:
+        # It ends with the engine.
+        subprocess.Popen([sys.executable, "-c", FOLLOW, f"http://127.0.0.1:{port}/events?frames=1"])
     return Kind(name, process=process, api=port)
 
 
