@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -195,7 +196,8 @@ async def open_rig(seed: int = 0, host: str = "127.0.0.1", *, watched: bool = Tr
 
         def gone() -> bool:
             for peer in peers:  # the server may still be accepting some
-                peer.writer.transport.abort()
+                with contextlib.suppress(AttributeError):  # the TLS of Python 3.11, where it has ended already
+                    peer.writer.transport.abort()
             return sockets() == sockets_before
 
         tasks_before.add(asyncio.current_task())  # type: ignore[arg-type]
