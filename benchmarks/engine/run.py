@@ -4,10 +4,10 @@
 
 Measured are a direct connection, HAProxy (TCP mode, one thread; where `haproxy` is on the PATH), a real Toxiproxy
 (`toxiproxy-server` on the PATH, or the environment's WSCHAOS_TOXIPROXY_BINARY), and the engine in a process of its
-own: on descriptors, on asyncio's transports, and with each frame told to a reader of its events. All are up at once and take turns in an order
-that is shuffled for each round, under a load that is compiled (load.c; needs a C compiler) and a process of its own.
-The machine's speed changes from minute to minute, so what counts is the median of the ratios of each round. --write
-puts the tables into docs/performance.md, and draws docs/performance.svg.
+own: on descriptors, on asyncio's transports, and with each frame told to a reader of its events. All are up at once
+and take turns in an order that is shuffled for each round, under a load that is compiled (load.c; needs a C compiler)
+and a process of its own. The machine's speed changes from minute to minute, so what counts is the median of the
+ratios of each round. --write puts the tables into docs/performance.md, and draws docs/performance.svg.
 """
 
 from __future__ import annotations
