@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from talk import LATER, NOTHING, echoes, ended, silent
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus, WebSocketException
 from websockets.sync.client import connect as connect_sync
@@ -27,10 +28,6 @@ from pytest_wschaos.reference.wire import Dial
 
 Inject = Callable[[Chaos], Fault]
 
-LATER = 10.0
-"""Seconds after which a test is given up; nothing takes this long."""
-NOTHING = 0.15
-"""Seconds in which nothing has come where nothing must come."""
 
 FAULTS: dict[str, Inject] = {
     "latency": lambda chaos: chaos.latency(0.01, 0.005, must_bite=False),
@@ -67,25 +64,6 @@ def plain(chaos: ChaosProxy) -> contextlib.AbstractAsyncContextManager[ClientCon
     """A client without heartbeat or compression, that does not wait long for a close handshake."""
     url = chaos.echo_url if isinstance(chaos, Chaos) else chaos.url
     return connect(url, ping_interval=None, close_timeout=0.1, compression=None)
-
-
-async def echoes(client: ClientConnection, text: str = "hello") -> None:
-    await client.send(text)
-    async with asyncio.timeout(LATER):
-        assert await client.recv() == text
-
-
-async def silent(client: ClientConnection) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(NOTHING):
-            await client.recv()
-
-
-async def ended(client: ClientConnection) -> ConnectionClosed:
-    with pytest.raises(ConnectionClosed) as caught:
-        async with asyncio.timeout(LATER):
-            await client.recv()
-    return caught.value
 
 
 async def attempt(chaos: Chaos) -> None:

@@ -6,6 +6,7 @@ import random
 import zlib
 
 import pytest
+from engine.wire import frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,16 +14,6 @@ from pytest_wschaos.engine import frames
 from pytest_wschaos.engine.frames import Head, Inflater, Malformed, Opcode, Seen, StreamReader, inflaters, unmask
 
 REQUEST = b"GET /ws HTTP/1.1\r\nHost: a\r\nX: 1\r\nx: 2\r\n\r\n"
-
-
-def frame(opcode: int, payload: bytes, *, final: bool = True, compressed: bool = False, mask: bytes = b"") -> bytes:
-    size = len(payload)
-    length, rest = size, b""
-    if size > 125:
-        wide = size > 0xFFFF
-        length, rest = 126 + wide, size.to_bytes(8 if wide else 2, "big")
-    head = bytes([opcode | final << 7 | compressed << 6, length | bool(mask) << 7]) + rest + mask
-    return head + (bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)) if mask else payload)
 
 
 def read(*pieces: bytes, reader: StreamReader | None = None) -> list[Head | Seen]:

@@ -9,9 +9,10 @@ import sys
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from talk import LATER, NOTHING, echoes, ended, silent
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import serve
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidMessage, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
 from websockets.sync.client import connect as connect_sync
 
 from pytest_wschaos import Chaos, ChaosProxy, Event, FaultError, Outcome, Profile, UpstreamError
@@ -19,11 +20,6 @@ from pytest_wschaos.certificates import Authority, Certificate, TrustmeMissing
 from pytest_wschaos.checks.bite import toothless
 from pytest_wschaos.faults import BadCertificate
 from pytest_wschaos.simulation.run import run
-
-LATER = 10.0
-"""Seconds after which a test is given up; nothing takes this long."""
-NOTHING = 0.15
-"""Seconds in which nothing has come where nothing must come."""
 
 QUICK = Profile().with_(backoff={"base": 0.05, "cap": 0.2}, reconnect={"open_timeout": 2})
 
@@ -54,25 +50,6 @@ def plain(chaos: Chaos) -> contextlib.AbstractAsyncContextManager[ClientConnecti
         close_timeout=0.1,
         compression=None,
     )
-
-
-async def echoes(client: ClientConnection, text: str = "hello") -> None:
-    await client.send(text)
-    async with asyncio.timeout(LATER):
-        assert await client.recv() == text
-
-
-async def silent(client: ClientConnection) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(NOTHING):
-            await client.recv()
-
-
-async def ended(client: ClientConnection) -> ConnectionClosed:
-    with pytest.raises(ConnectionClosed) as caught:
-        async with asyncio.timeout(LATER):
-            await client.recv()
-    return caught.value
 
 
 def of(chaos: ChaosProxy, kind: str) -> list[Event]:

@@ -168,15 +168,7 @@ class Api:
     async def _add(self, body: bytes, names: list[str]) -> Response:
         proxy = self._engine.proxy(names[0])
         new = read_toxic(go_json.read(body), [toxic.name for toxic in proxy.toxics])
-        toxic = proxy.add_toxic(
-            new.type,
-            name=new.name,
-            stream=new.stream,
-            toxicity=new.toxicity,
-            attributes=new.attributes,
-            connections=new.connections,
-        )
-        return _json(200, show_toxic(toxic))
+        return _json(200, show_toxic(proxy.add(new)))
 
     async def _toxic(self, body: bytes, names: list[str]) -> Response:
         return _json(200, show_toxic(self._engine.proxy(names[0]).toxic(names[1])))

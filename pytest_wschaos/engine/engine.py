@@ -119,14 +119,7 @@ class Engine:
         proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observers, refusals=self._refusals)
         proxy.tls = tls
         for toxic in toxics:
-            proxy.add_toxic(
-                toxic.type,
-                name=toxic.name,
-                stream=toxic.stream,
-                toxicity=toxic.toxicity,
-                attributes=toxic.attributes,
-                connections=toxic.connections,
-            )
+            proxy.add(toxic)
         if enabled:
             await proxy.start()
         if (replaced := self.proxies.get(name)) is not None:

@@ -449,6 +449,17 @@ class Proxy:
             connection.cut(fault, how)
         return len(live)
 
+    def add(self, new: NewToxic) -> Toxic:
+        """Add a toxic that was asked for; see :meth:`add_toxic`."""
+        return self.add_toxic(
+            new.type,
+            name=new.name,
+            stream=new.stream,
+            toxicity=new.toxicity,
+            attributes=new.attributes,
+            connections=new.connections,
+        )
+
     def add_toxic(
         self,
         type: str,
