@@ -153,12 +153,18 @@ class Traffic:
         exhausted = allowed is not None and failures >= allowed
         return gave_up or stopped or exhausted or asked(self.client, "close", start, end) is not None
 
+    def handed_back_between(self, before: Link, after: Link) -> bool:
+        """Whether the client owes nothing from before, when a link has followed another."""
+        # The application may have asked for a close while the first one was ready, and so a little before its end.
+        closed = asked(self.client, "close", before.connection, after.ready) is not None
+        return closed or self.handed_back(before.until, after.ready)
+
     def renumbered(self, before: Link, after: Link) -> bool:
         """Whether ids were left behind between two connections, so that what is pending takes new ones."""
         close = before.connection.close_received
         bad_id = close is not None and close["code"] == 4400
         dropped = reaction(before.connection, self.profile) == "drop"
-        return dropped or bad_id or self.dropped_between(before, after) or self.handed_back(before.until, after.ready)
+        return dropped or bad_id or self.dropped_between(before, after) or self.handed_back_between(before, after)
 
     def dropped_between(self, before: Link, after: Link) -> bool:
         """Whether an attempt between two links ended so that the client gave up something it had written before."""
@@ -201,7 +207,7 @@ class Traffic:
     def _fate(self, message: Event, link: Link, copies: int, pending: int) -> Unsettled:
         """What became of a message; ``copies`` counts it among those with the same payload."""
         for later in self.after(link):
-            if self.handed_back(link.until, later.ready) or self.dropped_between(link, later):
+            if self.handed_back_between(link, later) or self.dropped_between(link, later):
                 break
             if later.covers(message["id"]) and later.session == link.session:
                 return Unsettled(message, link, None, True, None)

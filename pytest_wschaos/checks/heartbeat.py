@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..profile import Heartbeat, Profile
-from ..timeline import Event
+from ..timeline import Event, Record
 from .links import (
     MUTING,
     NO_FRAMES,
@@ -187,7 +187,7 @@ def _abandonment(
     away, abandoned = taken_away(connection), connection.abandoned
     if away is not None and away <= due + grace and (abandoned is None or away <= abandoned):
         return None
-    if wished(client, connection, due - GRACE):
+    if wished(client, connection, _latest(record, since, due + grace - GRACE)):
         return None
     after = client.after(connection)
     if abandoned is not None and abandoned < due - GRACE and (after is None or not muted(story, connection, abandoned)):
@@ -216,6 +216,11 @@ def _abandonment(
     seen = f"abandoned only {took:.3f} s later" if abandoned is not None else f"not abandoned for {took:.3f} s"
     seen += " (it sent a Close and waited for the answer)" if waiting else ""
     return failed(f"{what}; {seen}; expected within {allowed:.3f} s", at=due, **instants)
+
+
+def _latest(record: Record, since: float, due: float) -> float:
+    """Until when the application's own wish for an end may have come before the client's deadline at ``due``."""
+    return due + GRACE + STANDSTILLS * record.lag(since, due + GRACE)
 
 
 @check(
@@ -257,7 +262,7 @@ def _despite_traffic(
     away = taken_away(connection)
     reacted = first_reaction(client, connection, ping.at)
     if (away is not None and away <= due + GRACE and (reacted is None or away <= reacted)) or wished(
-        client, connection, due - GRACE
+        client, connection, _latest(record, ping.at, due)
     ):
         return None
     if reacted is not None and reacted < due - GRACE:

@@ -49,21 +49,25 @@ def _disorder(traffic: Traffic) -> Iterator[Finding]:
     """Ids that reached the server after a higher one of their kind and session, for the first time."""
     for kinds in _KINDS:
         counted = {session for session in {link.session for link in traffic.links} if _counted(traffic, session, kinds)}
-        highest: dict[int, int] = {}
-        seen: set[tuple[int, int]] = set()
-        for link in traffic.links:
+        seen: dict[int, set[int]] = {}
+        for link, before in zip(traffic.links, [None, *traffic.links], strict=False):
+            known = seen.setdefault(link.session, set())
+            if before is not None and traffic.renumbered(before, link):
+                # What the server had not processed was left behind, and its ids are given anew.
+                known.intersection_update([id for id in known if link.covers(id)])
             if link.connection.first("binary", place="server", way="up") is not None:
                 continue  # a blob in pieces: its id was first seen with a piece that no dialect tells
+            top = max(known, default=None)
             for event in link.connection.seen(*kinds, place="server", way="up"):
-                id, top = event.get("id"), highest.get(link.session)
+                id = event.get("id")
                 if not isinstance(id, int) or link.session not in counted:
                     continue
-                if top is not None and id < top and (link.session, id) not in seen:
+                if top is not None and id < top and id not in known:
                     yield failed(
                         f"{link.name}: id {id} reached the server after id {top}; expected them in order", at=event.at
                     )
-                seen.add((link.session, id))
-                highest[link.session] = max(id, top if top is not None else id)
+                known.add(id)
+                top = max(id, top if top is not None else id)
 
 
 def _counted(traffic: Traffic, session: int, kinds: tuple[str, ...]) -> bool:

@@ -84,7 +84,7 @@ def restored(traffic: Traffic) -> Iterator[Finding]:
     asks = Asks(traffic.client)
     wishes: dict[str, Wish] = {}
     for before, link in zip([None, *traffic.links], traffic.links, strict=False):
-        if before is not None and traffic.handed_back(before.until, link.ready):
+        if before is not None and traffic.handed_back_between(before, link):
             # What had not settled by then was given back to the application, which may ask again or not.
             wishes = {topic: wish for topic, wish in wishes.items() if wish.sure}
         if not link.recovered:

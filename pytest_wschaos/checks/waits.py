@@ -139,7 +139,7 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
             cause = "unseen"
         if cause in ("overlap", "redirect", "final", "unseen"):
             count.unsure = True
-        unheeded = cause == "asked" and _perhaps_unheeded(client, before, after, first)
+        unheeded = cause == "asked" and _perhaps_unheeded(client, before, after, first, last)
         extra = 1 if _later(before, profile) else 0
         step = count.right + extra
         yield Wait(
@@ -168,16 +168,17 @@ def _measured(client: Client, profile: Profile) -> Iterator[Wait]:
             count = _Count(unsure=unheeded)
 
 
-def _perhaps_unheeded(client: Client, before: Connection, after: Connection, end: float) -> bool:
+def _perhaps_unheeded(client: Client, before: Connection, after: Connection, first: float, last: float) -> bool:
     """Whether what the application asked may have had no effect on the count of retries.
 
-    Asked while it connects, a client does nothing, and goes on counting. So may one that comes back though it was
-    closed.
+    Asked while it connects, a client does nothing, and goes on counting. So may one whose connection is at its end,
+    from the ``first`` sign of it to the ``last``, and one that comes back though it was closed.
     """
     reopened = asked(client, "reconnect", before, after.attempt + STAMP_DELAY) is not None
-    connecting = asked(client, "reconnect", before, end if before.ready is None else before.ready) is not None
+    connecting = asked(client, "reconnect", before, last if before.ready is None else before.ready) is not None
+    ending = any(first <= e.at < last for e in client.told("reconnect"))
     closed = asked(client, "close", before, after.attempt + STAMP_DELAY) is not None
-    return connecting or (closed and not reopened)
+    return connecting or ending or (closed and not reopened)
 
 
 def _stability(before: Connection, first: float, last: float, slack: float, profile: Profile) -> tuple[bool, bool]:

@@ -315,6 +315,23 @@ def test_a_reconnect_that_was_asked_for_while_it_connected_leaves_the_count_in_d
     assert "no retry whose number is certain" in found.seen
 
 
+@pytest.mark.parametrize("status", [500, 101])
+@pytest.mark.parametrize(("at", "outcome"), [(3.05, PASS), (3.15, FAIL)])
+def test_so_does_one_that_was_asked_for_while_its_connection_ended(status: int, at: float, outcome: Outcome) -> None:
+    """The answer has come, the end of TCP has not: a client may still take it for an attempt under way."""
+    s = Script()
+    s.refused(0.0)
+    s.refused(1.0)
+    s.attempt(3.0)
+    s.event(3.0, "response", status=status, way="down")
+    if status == 101:
+        s.event(3.0, "ready").event(3.0, "close", code=1011, reason="", way="down")
+    s.app(at, "reconnect").end(3.1)
+    for retry in (7.1, 15.1, 31.1):  # retries 3, 4, 5 to such a client
+        s.refused(retry)
+    assert verdict("BACKOFF-01", s.record(60.0)).outcome is outcome
+
+
 def test_an_attempt_that_left_no_trace_before_the_first_is_counted() -> None:
     s = Script()
     for at in (0.0, 1.0, 3.0):

@@ -217,6 +217,21 @@ class TestAbandons:
         s.app(95.0, "close")
         assert verdict("HEARTBEAT-02", s.record(200)).outcome is INCONCLUSIVE
 
+    @pytest.mark.parametrize("name", ["close", "reconnect"])
+    @pytest.mark.parametrize(("at", "outcome"), [(99.98, INCONCLUSIVE), (100.03, INCONCLUSIVE), (100.06, FAIL)])
+    def test_the_application_wished_so_just_before_the_deadline(self, name: str, at: float, outcome: Outcome) -> None:
+        """Nobody knew yet that the link was dead: the closing handshake has its own deadline."""
+        s = detected(ended=at + 5.0)
+        s.app(at, name).frame(at, "up", "close", conn=1, lost=True, code=1001, reason="")
+        assert verdict("HEARTBEAT-02", s.record(200)).outcome is outcome
+        s.frame(95.0, "down", "message", conn=1)
+        assert verdict("HEARTBEAT-03", s.record(200)).outcome is outcome
+
+    def test_or_before_a_deadline_that_a_standstill_delayed(self) -> None:
+        s = detected(ended=105.2)
+        s.app(100.2, "close").lag(100.1, 0.1)
+        assert verdict("HEARTBEAT-02", s.record(200)).outcome is INCONCLUSIVE
+
     def test_the_process_ended(self) -> None:
         s = Script()
         s.opened(0.0)

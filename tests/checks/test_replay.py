@@ -87,6 +87,25 @@ def broken(**welcome: Any) -> Chat:
     return s
 
 
+def left_behind() -> Chat:
+    """Ids 2 to 4 reach the server after the application has closed; only 2 was processed."""
+    s = Chat()
+    s.live(0.0)
+    s.send(1.0, 1, "one")
+    s.fault(1.5, "silent_drop", until=9.0, resume=True)
+    s.send(2.0, 2, "two", acked=False, lost=True).send(2.1, 3, "three", acked=False, lost=True)
+    s.frame(2.2, "up", "subscribe", lost=True, id=4, topic="news")
+    s.frame(3.0, "up", "ping", lost=True, key=1, level="app")
+    s.app(3.5, "close")
+    s.frame(3.51, "up", "close", lost=True, code=1000, reason="").end(8.51, by="peer")
+    for id, data in enumerate(("two", "three"), 2):
+        s.event(9.0, "message", "server", way="up", id=id, topic="news", digest=digest(data))
+    s.event(9.0, "subscribe", "server", way="up", id=4, topic="news")
+    s.app(20.0, "reconnect")
+    s.live(20.0, recovered=True, last_id=2)
+    return s
+
+
 class TestQueued:
     """REPLAY-01"""
 
@@ -242,6 +261,24 @@ class TestQueued:
         s.send(1.0, 2**62, "one").send(2.0, 77, "two").send(3.0, 2**40, "three").send(4.0, 78, "four")
         assert verdict("REPLAY-01", s.record(20)).outcome is UNSUPPORTED
 
+    def test_what_was_handed_back_at_a_close_leaves_its_ids_to_others(self) -> None:
+        s = left_behind()
+        s.frame(21.0, "up", "subscribe", id=3, topic="weather").send(22.0, 4, "four").send(23.0, 5, "five")
+        assert outcomes(s.record(40)) == {}
+
+    def test_which_are_in_order_too(self) -> None:
+        s = left_behind()
+        s.send(21.0, 4, "four").send(22.0, 3, "five")
+        assert "id 3 reached the server after id 4" in verdict("REPLAY-01", s.record(40)).seen
+
+    def test_after_a_mere_cut_nothing_is_renumbered(self) -> None:
+        s = Chat()
+        s.live(0.0)
+        s.send(1.0, 1, "one").send(2.0, 3, "three", acked=False).cut(3.0)
+        s.live(10.0, recovered=True, last_id=1)
+        s.send(11.0, 2, "two")
+        assert "id 2 reached the server after id 3" in verdict("REPLAY-01", s.record(40)).seen
+
     def test_ids_start_again_in_a_fresh_session(self) -> None:
         s = Chat()
         s.live(0.0)
@@ -254,6 +291,10 @@ class TestQueued:
 
 class TestSentAgain:
     """REPLAY-02"""
+
+    def test_not_what_was_handed_back_at_a_close(self) -> None:
+        found = outcomes(left_behind().record(40))
+        assert not {"REPLAY-02", "REPLAY-07"} & set(found)
 
     def test_with_the_same_id(self) -> None:
         s = broken().send(10.02, 2, "two")

@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 from broken.replay import ForgetsItsSequence, NewestFirst, SubscriptionsNotRestored
 
-from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos import Chaos, Profile, ReferenceClient
 from pytest_wschaos.checks.rule import judge
 from pytest_wschaos.checks.verdict import Outcome
 from pytest_wschaos.cli import main
 from pytest_wschaos.simulation.errors import TimeLimit
+from pytest_wschaos.simulation.run import run
 from pytest_wschaos.simulation.soak import Settings, soak
+from pytest_wschaos.simulation.soak.application import TOPICS, Application
 from pytest_wschaos.simulation.soak.progress import Progress
 from pytest_wschaos.simulation.soak.storm import KINDS, draw
 from pytest_wschaos.simulation.soak.window import carried
@@ -112,6 +114,53 @@ def test_a_leak_of_tasks_is_caught() -> None:
     summary = soak(Settings(1.0, 2, 1, kind=Leaking))
     assert summary.violation is not None
     assert re.search(r"tasks were left over that were not there in the first calm: \d+ x sleep", summary.violation)
+
+
+def heard(late: tuple[int, ...]) -> list[str]:
+    """The breaches that an application tells of that subscribes anew while it does not read.
+
+    Publication 1 waits for it; after 3 publications in all it is subscribed again; then ``late`` reach it.
+    """
+    told: list[str] = []
+    published = dict.fromkeys(TOPICS, 0)
+
+    async def main() -> None:
+        async with Chaos() as chaos:
+            application = Application(
+                chaos, "c1", ReferenceClient, Random(1), lambda what, _: told.append(what), published
+            )
+
+            async def publish(topic: str, *numbers: int) -> None:
+                for number in numbers:
+                    published[topic] = number
+                    chaos.server.publish(topic, {"n": number})
+                await asyncio.sleep(1)
+                application.look(chaos.timeline.now())
+
+            topic = next(iter(application.topics))
+            await publish(topic)
+            application.handle.pause_reading()
+            await publish(topic, 1)
+            application._leave(topic)
+            await publish(topic)
+            assert topic not in application.topics
+            await publish(topic, 2, 3)
+            application.subscribe(topic)
+            await publish(topic)
+            await publish(topic, *late)
+            application.resume()
+
+    run(main)
+    return told
+
+
+def test_an_application_that_subscribes_anew_reads_what_waited_from_before_and_misses_what_came_between() -> None:
+    assert heard((4, 5)) == []
+
+
+def test_but_nothing_that_came_after() -> None:
+    (told,) = heard((4, 6))
+    assert re.fullmatch(r"publications 5 to 5 of news-\d are missing; no gap was told", told)
 
 
 # --- the command

@@ -62,6 +62,8 @@ class _Topic:
 
     request: Sent | None
     """The request that is not yet settled."""
+    since: int
+    """The number of the last publication before it was asked for: up to there an earlier subscription may tell."""
     confirmed: bool = False
     last: int | None = None
     """The number of the last publication that was heard."""
@@ -78,6 +80,7 @@ class Application:
 
     Args:
         breach: told, in words and with the client's name, of whatever must not be.
+        published: the number of the last publication of each topic.
     """
 
     chaos: Chaos
@@ -85,6 +88,7 @@ class Application:
     kind: type[ReferenceClient]
     rng: Random
     breach: Callable[[str, str], None]
+    published: Mapping[str, int]
     counts: Counts = field(default_factory=Counts)
     ready: bool = False
     since: float = 0.0
@@ -148,7 +152,7 @@ class Application:
     def subscribe(self, topic: str) -> None:
         """Ask for a topic's publications."""
         with suppress(ClientClosed, QueueFull):
-            self.topics[topic] = _Topic(self.handle.subscribe(topic))
+            self.topics[topic] = _Topic(self.handle.subscribe(topic), self.published[topic])
 
     def _change_a_subscription(self) -> None:
         topic = self.rng.choice(TOPICS)
@@ -275,7 +279,8 @@ class Application:
             self.breach(f"publication {number} of {topic} came {how}, after {last}", self.name)
         if last is not None and number > last + 1 and not held.hole:
             self.breach(f"publications {last + 1} to {number - 1} of {topic} are missing; no gap was told", self.name)
-        held.hole = False
+        if number > held.since:
+            held.hole = False
 
     # --- what the server got of it ---
 
@@ -313,11 +318,13 @@ class Application:
             self.breach(f"the send {ref!r} has not settled, though the client was ready all the time", self.name)
         self._settled.clear()
 
-    def misses(self, published: Mapping[str, int]) -> str:
+    @property
+    def misses(self) -> str:
         """What it has not heard of the topics that it is subscribed to, in words; empty: it is up to date."""
         for topic, held in self.topics.items():
-            if held.confirmed and held.leaving is None and held.last != published[topic]:
-                return f"publication {published[topic]} of {topic} has not come, the last one was {held.last}"
+            newest = self.published[topic]
+            if held.confirmed and held.leaving is None and held.last != newest:
+                return f"publication {newest} of {topic} has not come, the last one was {held.last}"
         return ""
 
     @property

@@ -184,7 +184,7 @@ class _Soak:
         for number in range(1, settings.clients + 1):
             name = f"c{number}"
             rng = Random(f"application/{name}/{settings.seed}")
-            self._applications.append(Application(chaos, name, settings.kind, rng, self._breach))
+            self._applications.append(Application(chaos, name, settings.kind, rng, self._breach, self._published))
         self._invariants = Invariants(chaos, self._applications)
         end = settings.hours * 3600
         await self._calm()
@@ -258,7 +258,7 @@ class _Soak:
         await self._becomes(lambda application: application.owes)
         for topic in TOPICS:
             self._publish(topic)
-        await self._becomes(lambda application: application.misses(self._published))
+        await self._becomes(lambda application: application.misses)
         await self._pass(2.0)  # acknowledgements wait for others to join them
         for what, client in self._invariants.breaches():
             self._breach(what, client)
