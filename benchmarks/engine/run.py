@@ -182,7 +182,8 @@ def start(name: str) -> Kind:
     until(lambda: reachable(port), f"{name} answers", 0.001)
     if name == TAPPED:
         # It ends with the engine.
-        subprocess.Popen([sys.executable, "-c", FOLLOW, f"http://127.0.0.1:{port}/events?frames=1"])
+        follow = [sys.executable, "-c", FOLLOW, f"http://127.0.0.1:{port}/events?frames=1"]
+        subprocess.Popen(follow, stderr=subprocess.DEVNULL)
     return Kind(name, process=process, api=port)
 
 
