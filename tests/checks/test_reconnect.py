@@ -215,6 +215,15 @@ class TestOpenTimeout:
             s.opened(at + 1)
             assert verdict("RECONNECT-04", s.record(100)).outcome is outcome
 
+    @pytest.mark.parametrize(("lag", "outcome"), [(0.1, INCONCLUSIVE), (0.01, FAIL)])
+    def test_ready_late_on_a_busy_machine(self, lag: float, outcome: Outcome) -> None:
+        s = Script()
+        s.opened(0.0, ready=False)
+        s.lag(5.0, lag).event(10.2, "ready")
+        found = verdict("RECONNECT-04", s.record(100))
+        assert found.outcome is outcome
+        assert "was not ready within 10.000 s" in found.seen
+
     def test_the_last_retry(self) -> None:
         none_left = Profile().with_(reconnect={"max_retries": 0})
         assert verdict("RECONNECT-04", self.unanswered(10.0).record(100), none_left).outcome is PASS
