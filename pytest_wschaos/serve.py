@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .engine import descriptors
+from .engine import open_files
 from .engine.api import Api, NewProxy, read_proxies
 from .engine.engine import Engine
 from .engine.errors import EngineError
@@ -66,7 +66,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     Raises:
         CannotServe: the configuration is wrong, or an address cannot be listened on. Nothing is left.
     """
-    descriptors.raise_limit()
+    open_files.raise_limit()
     stop = asyncio.Event()
     on_signal(stop.set)
     asyncio.get_running_loop().set_exception_handler(OneLine())

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from pytest_wschaos.cli import main
-from pytest_wschaos.engine import descriptors
+from pytest_wschaos.engine import open_files
 from pytest_wschaos.serve import OneLine, Settings, serve
 
 LATER = 20.0
@@ -195,19 +195,19 @@ def test_what_asyncio_would_tell_with_a_traceback_is_one_line_and_told_once(capl
 
 
 def test_where_there_are_no_limits_none_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors, "resource", None)
-    descriptors.raise_limit()
+    monkeypatch.setattr(open_files, "resource", None)
+    open_files.raise_limit()
     with socket.socket() as sock:
-        assert not descriptors.reserved(sock)
+        assert not open_files.reserved(sock)
 
 
 def test_the_last_descriptors_are_reserved() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket() as sock:
         resource.setrlimit(resource.RLIMIT_NOFILE, (2 * sock.fileno() + 8, hard))
-        assert not descriptors.reserved(sock)
+        assert not open_files.reserved(sock)
         resource.setrlimit(resource.RLIMIT_NOFILE, (sock.fileno() + 1, hard))
-        assert descriptors.reserved(sock)
+        assert open_files.reserved(sock)
 
 
 def test_debug_tells_of_requests() -> None:
@@ -395,6 +395,7 @@ async def test_an_upstream_that_vanishes_and_slow_readers() -> None:
                 command.ask("POST", "/proxies/p/toxics", {"type": kind, "name": kind, "stream": "upstream"})
                 command.ask("PATCH", f"/proxies/p/toxics/{kind}", {"attributes": {"rate": 1000, "average_size": 999}})
             command.ask("GET", "/proxies")
+            await eventually(lambda: len(live) == len(clients))  # none is left that would hold on to its client
             for writer in list(live):
                 vanish(writer)
         command.ask("POST", "/reset")

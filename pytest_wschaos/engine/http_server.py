@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from . import descriptors, listener
+from . import listener, open_files
 from .descriptor import ACCEPT_AT_ONCE
 
 HEAD_LIMIT = 64 * 1024
@@ -131,7 +131,7 @@ class HttpServer:
             else:
                 response, head = await self._answer(request), request.method == "HEAD"
                 # One that idles must not keep one of the last descriptors.
-                lasting = request.lasting and not descriptors.reserved(writer.get_extra_info("socket"))
+                lasting = request.lasting and not open_files.reserved(writer.get_extra_info("socket"))
             if not isinstance(response.body, bytes):
                 await _stream(response, response.body, reader, writer, chunked=request.version == "HTTP/1.1")
                 return

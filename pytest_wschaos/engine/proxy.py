@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from . import descriptors, listener, unanswered
+from . import listener, open_files, unanswered
 from .chain import Chain
 from .connection import Connection, How, Pipe, reset
 from .descriptor import ACCEPT_AT_ONCE, Dial, RelayServer, RelayTransport, connect
@@ -618,7 +618,7 @@ class Proxy:
 
     def _turned_away(self, connection: Connection, sock: socket.socket | None) -> bool:
         """Whether a connection is reset because a socket of it has got one of the last descriptors."""
-        if not descriptors.reserved(sock):
+        if not open_files.reserved(sock):
             return False
         now = connection.loop.time()
         if now - self._told_at >= TELL_AGAIN:

@@ -18,7 +18,7 @@ from compat.wire import Answer
 from cryptography.hazmat.primitives import serialization
 
 from pytest_wschaos.engine import api as api_module
-from pytest_wschaos.engine import descriptors, http_server
+from pytest_wschaos.engine import http_server, open_files
 from pytest_wschaos.engine.api import Api
 
 from .rig import PATIENCE, Peer, Rig, eventually
@@ -92,7 +92,7 @@ async def test_a_client_that_got_one_of_the_last_descriptors_is_reset(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
     asked = itertools.count(1)  # the client's side, then the server's
-    monkeypatch.setattr(descriptors, "reserved", lambda sock: sock is not None and next(asked) >= number)
+    monkeypatch.setattr(open_files, "reserved", lambda sock: sock is not None and next(asked) >= number)
     for _ in range(2):
         with pytest.raises(ConnectionResetError):
             await (await rig.client()).rest()
