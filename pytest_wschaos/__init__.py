@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .checks.verdict import Verdict as Verdict
     from .cursor import EventTimeout as EventTimeout
     from .dialect import Dialect as Dialect
+    from .engines.process import EngineDied as EngineDied
     from .faults import Fault as Fault
     from .faults import FaultError as FaultError
     from .faults import PeerFaultError as PeerFaultError
@@ -34,6 +35,7 @@ _HOMES = {
     "Chaos": "harness",
     "ChaosProxy": "harness",
     "Dialect": "dialect",
+    "EngineDied": "engines.process",
     "Event": "timeline",
     "EventTimeout": "cursor",
     "Fault": "faults",

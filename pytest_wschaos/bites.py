@@ -22,7 +22,12 @@ _expected: pytest.StashKey[Counter[str]] = pytest.StashKey()
 
 def require(item: pytest.Item, chaos: Iterable[ChaosProxy], report: pytest.TestReport) -> None:
     """Fail a test of which a fault met nothing; in a sweep, note it for :class:`Sweeps`."""
-    missed = _missed(chaos)
+    try:
+        missed = _missed(chaos)
+    except RuntimeError as error:  # the engine's process has ended, or its loop is stuck, and the test did not notice
+        report.outcome = "failed"
+        report.longrepr = f"what was seen is not whole: {error}"
+        return
     if seeds_of(item.config) > 1:
         # Tests that were deselected are not waited for.
         expected = item.session.stash.setdefault(_expected, Counter(map(sweep_of, item.session.items)))

@@ -11,6 +11,8 @@ import ssl
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from .engine.tls import presenting
+
 if TYPE_CHECKING:
     from trustme import CA
 
@@ -35,7 +37,7 @@ class Authority:
 
     def __init__(self) -> None:
         self._ca = _new_ca()
-        self._made: dict[Certificate, ssl.SSLContext] = {}
+        self._made: dict[Certificate, bytes] = {}
 
     @cached_property
     def client(self) -> ssl.SSLContext:
@@ -44,16 +46,19 @@ class Authority:
         self._ca.configure_trust(context)
         return context
 
-    def server(self, which: Certificate = "good") -> ssl.SSLContext:
-        """A server's context, with one of the certificates."""
+    def certificate(self, which: Certificate = "good") -> bytes:
+        """One of the certificates, with its key, in PEM."""
         if which not in self._made:
             ca = _new_ca() if which == "untrusted" else self._ca
             names = (WRONG_NAME,) if which == "wrong_name" else NAMES
             until = EXPIRED if which == "expired" else None
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            ca.issue_cert(*names, not_before=BEGAN, not_after=until).configure_cert(context)
-            self._made[which] = context
+            made = ca.issue_cert(*names, not_before=BEGAN, not_after=until)
+            self._made[which] = made.private_key_and_cert_chain_pem.bytes()
         return self._made[which]
+
+    def server(self, which: Certificate = "good") -> ssl.SSLContext:
+        """A server's context, with one of the certificates."""
+        return presenting(self.certificate(which))
 
 
 def _new_ca() -> CA:

@@ -77,7 +77,7 @@ class Cursor:
                 loop.call_soon_threadsafe(came.set)
 
         stop = self._timeline.listen(wake)
-        meter = LagMeter(loop, self._timeline)
+        meter = LagMeter(loop, self._timeline.late)
         meter.start()
         try:
             async with asyncio.timeout(timeout):
@@ -148,7 +148,7 @@ class _Search:
     def require_open(self) -> None:
         """Raise :class:`LoopEnded` where it can never come."""
         if self._cursor._timeline.closed:
-            raise LoopEnded()
+            raise self._cursor._timeline.reason or LoopEnded()
 
     def result(self) -> Event:
         """The last of them; the cursor stands behind it."""

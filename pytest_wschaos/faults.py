@@ -430,7 +430,7 @@ class PeerFaults:
         except ValueError as error:
             raise FaultError(f"{name}(): {error}") from None
         return self._network.inject(
-            name, lambda _: peer.add(fault), lambda _: peer.remove(fault), details, must_bite=must_bite
+            name, lambda: peer.add(fault), lambda: peer.remove(fault), details, must_bite=must_bite
         )
 
 
@@ -462,12 +462,12 @@ class ClientFaults:
         except (OSError, OverflowError) as error:
             raise FaultError(f"pid = {pid}: cannot be suspended: {getattr(error, 'strerror', error)}") from None
 
-        def wake(_: int) -> None:
+        def wake() -> None:
             with suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(pid, signal.SIGCONT)
 
         details = {"client": client, "pid": pid}
-        fault = self._network.inject("suspend", lambda _: os.kill(pid, signal.SIGSTOP), wake, details)
+        fault = self._network.inject("suspend", lambda: os.kill(pid, signal.SIGSTOP), wake, details)
         self._started.callback(fault.remove)  # nobody is left asleep, however the test ends
         return fault
 

@@ -16,14 +16,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from .background import CANCEL_TIMEOUT
+from .background import CANCEL_TIMEOUT, LoopThread
 from .checks.rule import judge, select
 from .checks.verdict import Outcome, Verdict
 from .client_handle import ClientHandle
 from .cursor import Cursor
 from .dialect import Dialect
+from .engine.front import Trust
+from .engines.embedded import Embedded
+from .engines.link import Link
+from .engines.process import Instants, Process
 from .faults import CLIENT, ClientFaults, NetworkFaults, PeerFaults
-from .inline import runner
+from .inline import InlineLoop, runner
 from .lag import LagMeter
 from .network import ChaosNetwork
 from .peers import Peer, ServerHandle
@@ -34,6 +38,7 @@ from .reference.dialect import ReferenceDialect
 from .reference.peer import Handler, HandlerServer
 from .reference.server import ReferenceServer
 from .report import explain
+from .settings import ENGINES
 from .timeline import COLUMNS, Event, Place, Record, Timeline, digest, fingerprint, payload_size
 
 if TYPE_CHECKING:
@@ -41,6 +46,9 @@ if TYPE_CHECKING:
 
 UPSTREAM_TIMEOUT = 2.0
 """Seconds in which an upstream must accept a connection when a proxy is put in front of it."""
+
+OFTEN = 3
+"""Standstills of the engine's thread in a test from which on the tests after it have the engine in a process."""
 
 REFERENCE = ReferenceDialect()
 
@@ -66,8 +74,12 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         seed: where the faults' randomness comes from.
         repeat: the command that repeats the test.
         loop: a virtual loop to run on; by default the one that is running, in real time a thread of its own.
+        engine: where the engine runs: ``embedded``, on that thread, or ``process``, in a process of its own, whose
+            timers no busy test makes late. On virtual time it is always with the test.
 
     Raises:
+        EngineDied: the engine's process ended before it was of use.
+        RuntimeError: there is no such process on this platform, or it would have to know ``upstream_ssl``.
         UpstreamError: nothing listens there, or the name cannot be resolved; or TLS is to be ended in front of a
             server that speaks none.
         TrustmeMissing: TLS is to be ended, and the extra ``tls`` is not installed.
@@ -84,7 +96,10 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         seed: int = 0,
         repeat: str = "",
         loop: asyncio.AbstractEventLoop | None = None,
+        engine: str = "embedded",
     ) -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"engine = {engine!r}: must be {' or '.join(ENGINES)}")
         self.profile = load_profile(profile)
         self.seed = seed
         self.dialect = dialect_instance(dialect)
@@ -102,6 +117,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         self._started = ExitStack()
         """What has to be ended, in the order in which it was started; all of it is, whatever fails."""
         self._runner = runner(loop)
+        self.engine = engine if isinstance(self._runner, LoopThread) else "embedded"
+        """Where the engine runs."""
         self._started.callback(self._runner.stop)
         try:
             self._start()
@@ -115,27 +132,28 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     def _open(self) -> None:
         loop = self._runner.loop
-        self.timeline = Timeline(
-            loop.time,
-            seed=self.seed,
-        )
+        instants = Instants(loop.time) if self.engine == "process" else None
+        self.timeline = Timeline(instants or loop.time, seed=self.seed)
         self._cursor = Cursor(self.timeline)
         self._recorder = Recorder(self.timeline, self.dialect)
-        encrypts = self._terminates and (self._upstream_ssl or ssl.create_default_context())
         self._network = ChaosNetwork(
+            self._link(instants),
             self._runner,
             self.timeline,
             self._recorder,
-            self._address,
-            seed=self.seed,
-            upstream_tls=encrypts or None,
             passes_tls=self._scheme == "wss" and not self._terminates,
         )
         self._started.callback(self._network.stop)
-        meter = LagMeter(loop, self.timeline)
-        self._runner.call(meter.start)
-        self._started.callback(self._runner.call, meter.stop)
+        self._meter = LagMeter(loop, self.timeline.late)
+        self._runner.call(self._meter.start)
+        self._started.callback(self._runner.call, self._meter.stop)
         self._listen(CLIENT)
+
+    def _link(self, instants: Instants | None) -> Link:
+        trust: Trust = (self._upstream_ssl or "system") if self._terminates else None
+        if instants is None or isinstance(self._runner, InlineLoop):
+            return Embedded(self._runner, self._recorder, self._address, trust, seed=self.seed)
+        return Process(self._runner, self._recorder, instants, self._address, trust, seed=self.seed)
 
     def _listen(self, client: str) -> None:
         """A listener of a client, unless it has one."""
@@ -222,6 +240,11 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         """Whether it is on virtual time."""
         return self._network.virtual
 
+    @property
+    def held_up(self) -> bool:
+        """Whether the engine's thread stood still so often that a process of its own would have judged better."""
+        return self.engine == "embedded" and self._meter.standstills >= OFTEN
+
     def serve_api(self) -> int:
         """Serve Toxiproxy's HTTP API for the embedded engine; returns the port on 127.0.0.1."""
         return self._network.serve_api()
@@ -306,7 +329,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
     def freeze(self) -> Record:
         """The timeline up to now, to be judged or saved."""
         # Without its last delay on record, a loop that is behind would look like a client that is.
-        self._runner.catch_up()
+        self._network.catch_up()
         return self.timeline.freeze()
 
     def check(self, *rules: str, profile: Profile | str | None = None) -> list[Verdict]:
@@ -345,7 +368,7 @@ class Chaos(ChaosProxy):
         profile: the figures of the client under test, and of the reference server.
         dialect: reads the messages; None: frames only.
         seed: where all randomness comes from, tokens included.
-        repeat, loop: as for :class:`ChaosProxy`.
+        repeat, loop, engine: as for :class:`ChaosProxy`.
     """
 
     def __init__(
@@ -356,10 +379,13 @@ class Chaos(ChaosProxy):
         seed: int = 0,
         repeat: str = "",
         loop: asyncio.AbstractEventLoop | None = None,
+        engine: str = "embedded",
     ) -> None:
         self._handler: HandlerServer | None = None
         self._clients: set[str] = set()
-        super().__init__("127.0.0.1:0/ws", profile=profile, dialect=dialect, seed=seed, repeat=repeat, loop=loop)
+        super().__init__(
+            "127.0.0.1:0/ws", profile=profile, dialect=dialect, seed=seed, repeat=repeat, loop=loop, engine=engine
+        )
 
     def _start(self) -> None:
         self._reference = ReferenceServer(

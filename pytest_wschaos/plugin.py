@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting costs 7 ms at each 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,11 @@ from .settings import (
     add_options,
     asked,
     check,
+    engine_of,
     repeat_command,
     seed_of,
     seeds_of,
+    session_engine,
     session_seed,
     setting,
     uses_chaos,
@@ -40,9 +42,12 @@ if TYPE_CHECKING:
     from .harness import Chaos, ChaosProxy
     from .peers import ServerHandle
     from .profile import Profile
+    from .timeline import Record
 
 _asked_for: pytest.StashKey[bool] = pytest.StashKey()
 _chaos: pytest.StashKey[list[ChaosProxy]] = pytest.StashKey()
+_moved: pytest.StashKey[str] = pytest.StashKey()
+"""The engine of tests for which nobody asked for one, where it is another than the default."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,6 +83,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, No
     yield
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the engine's process while the first tests are made ready, where they need it."""
+    config = session.config
+    if session_engine(config) != "process" or config.option.collectonly or not any(map(uses_chaos, session.items)):
+        return
+    from .engines.process import end_shared, shared
+
+    shared()
+    config.add_cleanup(end_shared)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Where it was asked for, run a test twice."""
@@ -99,8 +115,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    node = request.node
-    return {"seed": seed_of(node), "repeat": repeat_command(node), "loop": virtual_time.loop_of(request)}
+    node, loop = request.node, virtual_time.loop_of(request)
+    chosen = None if engine_of(node) or loop is not None else node.config.stash.get(_moved, None)
+    engine = engine_of(node) or chosen or "embedded"
+    return {"seed": seed_of(node), "repeat": repeat_command(node, chosen), "loop": loop, "engine": engine}
 
 
 def _keep(request: pytest.FixtureRequest, chaos: ChaosProxy) -> None:
@@ -120,6 +138,8 @@ def pytest_runtest_makereport(
         from .bites import require
 
         require(item, chaos, report)
+    if report.when == "call" and any(one.held_up for one in chaos):
+        item.config.stash[_moved] = "process"
     if not (chaos and report.failed):
         return report
     if "what happened:" in report.longreprtext:
@@ -128,8 +148,15 @@ def pytest_runtest_makereport(
         from .report import timeline_text
 
         for one in chaos:
-            report.sections.append(("wschaos", timeline_text(one.freeze(), repeat=one.repeat)))
+            report.sections.append(("wschaos", timeline_text(_seen(one), repeat=one.repeat)))
     return report
+
+
+def _seen(chaos: ChaosProxy) -> Record:
+    """The record up to now, or up to where there was an engine."""
+    with suppress(RuntimeError):  # its process has ended, or its loop is stuck
+        return chaos.freeze()
+    return chaos.timeline.freeze()
 
 
 def _place(caught: pytest.ExceptionInfo[BaseException]) -> str:
@@ -232,7 +259,9 @@ def wschaos_proxy(
     settings = _settings(request)  # now: a virtual loop that the test's own code asked for would go before this fixture
 
     def make(upstream: str, **options: Any) -> ChaosProxy:
-        proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **settings, **options})
+        # Moved elsewhere by nobody's wish, the engine could not know that context.
+        here = {"engine": "embedded"} if "upstream_ssl" in options and engine_of(request.node) is None else {}
+        proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **settings, **here, **options})
         made.callback(proxy.stop)
         _keep(request, proxy)
         return proxy

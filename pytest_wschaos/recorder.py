@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from .dialect import Ack, Credentials, Dialect, Meaning, Message, Ping, Pong, Welcome, kind
@@ -87,6 +88,10 @@ class Recorder(Observer):
         self.timeline.sees_refused = False
 
 
+_Read = tuple[Meaning, dict[str, Any]] | None
+"""What a message means, with what is recorded of it."""
+
+
 class ConnectionRecorder(Tap):
     """Writes one connection. A frame that is held or lost in between is on record as sent, and not as arrived."""
 
@@ -99,13 +104,17 @@ class ConnectionRecorder(Tap):
         self._client = client
         self._conn = recorder.timeline.next_connection()
         self._reading = Reading()
+        self._last: dict[Way, tuple[Iterable[Head | Seen], dict[int, tuple[Seen, _Read]]]] = {}
         detail: dict[str, Any] = {"tls": True} if tls else {}
         self._record("attempt", "client", **detail)
 
     def data(self, place: Place, way: Way, data: bytes) -> None:
         """Bytes passed one side."""
+        items = self._reading.messages(place, way, data)
+        if way not in self._last or self._last[way][0] is not items:
+            self._last[way] = items, {}
         try:
-            for item in self._reading.messages(place, way, data):
+            for item in items:
                 if isinstance(item, Head):
                     self._head(item, place, way)
                 else:
@@ -165,7 +174,7 @@ class ConnectionRecorder(Tap):
                 self._message(seen, place, way)
 
     def _message(self, seen: Seen, place: Place, way: Way) -> None:
-        read = self._read(seen, place, way)
+        read = self._known(seen, place, way)
         if read is None:
             self._record("text" if seen.opcode is Opcode.TEXT else "binary", place, way, size=seen.size)
             return
@@ -174,8 +183,14 @@ class ConnectionRecorder(Tap):
         if isinstance(meaning, Welcome) and place == "client" and way == "down":
             self._record("ready", "client", recovered=meaning.recovered)
 
-    def _read(self, seen: Seen, place: Place, way: Way) -> tuple[Meaning, dict[str, Any]] | None:
-        """What a message means, with what is recorded of it."""
+    def _known(self, seen: Seen, place: Place, way: Way) -> _Read:
+        """What a message means; of those that passed the other side just before it is known."""
+        known = self._last[way][1]
+        if id(seen) not in known:
+            known[id(seen)] = seen, self._read(seen, place, way)  # the message too: another must not get its id
+        return known[id(seen)][1]
+
+    def _read(self, seen: Seen, place: Place, way: Way) -> _Read:
         if self._dialect is None or seen.payload is None:
             return None
         try:

@@ -13,13 +13,17 @@ from typing import Any, NamedTuple, NoReturn
 import pytest
 
 MARKER = """\
-wschaos(profile=None, seed=None, clock=None, time_limit=None): figures, randomness and time of a test that uses \
+wschaos(profile=None, seed=None, clock=None, time_limit=None, engine=None): figures, randomness, time and engine of a \
+test that uses \
 pytest-wschaos. profile: a Profile, a preset's name, or a path of a .toml or .json file. seed: a whole number. \
 clock: real, virtual (simulated network) or hybrid (virtual time over real sockets), or several, with commas between \
-them: one test each. time_limit: virtual seconds."""
+them: one test each. time_limit: virtual seconds. engine: embedded, or process."""
 
-NAMES = ("profile", "seed", "clock", "time_limit")
+NAMES = ("profile", "seed", "clock", "time_limit", "engine")
 CLOCKS = ("real", "virtual", "hybrid")
+ENGINES = ("embedded", "process")
+ENGINE_VARIABLE = "WSCHAOS_ENGINE"
+"""Environment variable that names the engine; it goes before the ini value."""
 SWEEP = "_wschaos_sweep"
 """The parameter by which a test is run with one seed after the other."""
 CLOCK = "_wschaos_clock"
@@ -36,6 +40,7 @@ def add_options(parser: pytest.Parser) -> None:
         "seed": "seed of all randomness (default: a new one each session, shown with each failure)",
         "clock": "real (default), virtual (simulated network), hybrid (virtual time, real sockets), or several: a,b",
         "time_limit": "virtual seconds that a test may take (default: a day)",
+        "engine": "embedded (default; where a busy test makes it late, the tests after it have the other), or process",
     }
     for name, text in told.items():
         group.addoption(f"--wschaos-{name.replace('_', '-')}", metavar=name.upper(), dest=f"wschaos_{name}", help=text)
@@ -81,6 +86,11 @@ def setting(node: pytest.Item, name: str) -> Given | None:
     return asked(node, name) or _by_ini(node.config, name)
 
 
+def _by_variable() -> Given | None:
+    value = os.environ.get(ENGINE_VARIABLE)
+    return Given(value, f"environment variable {ENGINE_VARIABLE}", Path()) if value else None
+
+
 def _by_option(config: pytest.Config, name: str) -> Given | None:
     value = config.getoption(f"wschaos_{name}")
     if value is None:
@@ -103,10 +113,12 @@ def check(config: pytest.Config) -> None:
     """
     try:
         seeds_of(config)
-        for name, read in (("seed", _seed), ("clock", _clocks), ("time_limit", _time_limit)):
+        readers = {"seed": _seed, "clock": _clocks, "time_limit": _time_limit, "engine": _engine}
+        for name, read in readers.items():
             for given in (_by_option(config, name), _by_ini(config, name)):
                 if given is not None:
                     read(given)
+        session_engine(config)
     except pytest.fail.Exception as error:
         raise pytest.UsageError(error.msg) from None
 
@@ -183,6 +195,24 @@ def _time_limit(given: Given) -> float:
     wrong(f"{given.source} = {given.value!r}: must be a number of virtual seconds above 0")
 
 
+def engine_of(node: pytest.Item) -> str | None:
+    """The engine of a test; None: nobody asked for one."""
+    given = asked(node, "engine")
+    return session_engine(node.config) if given is None else _engine(given)
+
+
+def session_engine(config: pytest.Config) -> str | None:
+    """The engine of tests that do not say otherwise; None: nobody asked for one."""
+    given = _by_option(config, "engine") or _by_variable() or _by_ini(config, "engine")
+    return None if given is None else _engine(given)
+
+
+def _engine(given: Given) -> str:
+    if given.value not in ENGINES:
+        wrong(f"{given.source} = {given.value!r}: must be {' or '.join(ENGINES)}")
+    return str(given.value)
+
+
 def seeds_of(config: pytest.Config) -> int:
     """How many seeds each test is to be run with; 0: it is no sweep."""
     given = config.getoption("wschaos_seeds")
@@ -193,16 +223,17 @@ def seeds_of(config: pytest.Config) -> int:
     return int(given)
 
 
-def repeat_command(node: pytest.Item) -> str:
-    """The command that runs one test again as it was."""
+def repeat_command(node: pytest.Item, engine: str | None = None) -> str:
+    """The command that runs one test again as it was; ``engine``: on one that nobody asked for."""
     config, seeds = node.config, seeds_of(node.config)
     by_marker = any(marker.kwargs.get("seed") is not None for marker in node.iter_markers("wschaos"))
     if seeds and by_marker:  # which goes before the option: only the sweep comes to this seed
         words = ["pytest", node.nodeid, f"--wschaos-seeds={seeds}"]
     else:
         words = ["pytest", sweep_of(node), f"--wschaos-seed={seed_of(node)}"]
-    given = ((name, config.getoption(f"wschaos_{name}")) for name in ("profile", "clock", "time_limit"))
-    words += [f"--wschaos-{name.replace('_', '-')}={value}" for name, value in given if value]
+    given = {name: config.getoption(f"wschaos_{name}") for name in ("profile", "clock", "time_limit", "engine")}
+    given["engine"] = given["engine"] or engine or os.environ.get(ENGINE_VARIABLE)
+    words += [f"--wschaos-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
     return shlex.join(words)
 
 

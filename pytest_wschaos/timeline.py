@@ -269,15 +269,18 @@ class Timeline:
         self._connections = 0
         self.closed = False
         """Whether nothing more will come."""
+        self.reason: Exception | None = None
+        """Why, where it is not that the test has ended."""
         self.seed = seed
         self.dialect = dialect
         self.tells = tells
         self.sees_refused = sees_refused
 
-    def close(self) -> None:
-        """Nothing more will come; whoever waits for something is woken."""
+    def close(self, reason: Exception | None = None) -> None:
+        """Nothing more will come; whoever waits for something is woken, and told the reason."""
         with self._lock:
             self.closed = True
+            self.reason = self.reason or reason
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener()
@@ -310,6 +313,14 @@ class Timeline:
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener()
+
+    def tell(self, kind: str, **detail: Any) -> None:
+        """Add an event of what the engine does."""
+        self.record(kind, "proxy", **detail)
+
+    def late(self, lag: float) -> None:
+        """Add that a clock of the harness came late by ``lag`` seconds."""
+        self.record("lag", "harness", lag=lag)
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` after each new event, on the thread that recorded it; returns what ends that."""

@@ -33,8 +33,17 @@ SHELLS = ("relay", "asyncio")
 _running: list[pytest.Item] = []
 
 
+ON_BOTH_ENGINES = ("test_faults.py", "test_wss.py", "test_toxiproxy_fixture.py")
+"""Suites of which each test with a fixture of ours runs on the engine of its process, and on that of another."""
+OUR_FIXTURES = {"wschaos", "wschaos_proxy"}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of the engine for each shell."""
+    """Make one test of the engine for each shell, and one of each fault for each engine."""
+    if metafunc.definition.path.name in ON_BOTH_ENGINES and OUR_FIXTURES & set(metafunc.fixturenames):
+        metafunc.fixturenames.append("engine")
+        other = pytest.param("process", marks=pytest.mark.wschaos(engine="process"))
+        metafunc.parametrize("engine", ["embedded", other])
     if metafunc.definition.path.parent.name == "engine" and inspect.iscoroutinefunction(metafunc.function):
         metafunc.fixturenames.append("shell")
         metafunc.parametrize("shell", SHELLS)

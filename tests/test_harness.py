@@ -541,7 +541,7 @@ def test_a_port_in_use_is_named() -> None:
         port = other.getsockname()[1]
 
         async def listen() -> None:
-            await chaos._network._engine.create("taken", f"127.0.0.1:{port}", "127.0.0.1:9")
+            await chaos._network._link._front.engine.create("taken", f"127.0.0.1:{port}", "127.0.0.1:9")
 
         with pytest.raises(Exception, match=f"listen tcp 127.0.0.1:{port}: bind: address already in use"):
             chaos._runner.run(listen())

@@ -265,6 +265,113 @@ def test_a_marker_goes_before_an_option_and_that_before_an_ini_value(project: py
     assert by_option == {"PLAIN": ["4.0", "0"], "MARKED": ["7.0", "0"], "NESTED": ["5.0", "1"]}
 
 
+ENGINES = """
+import os, time
+import pytest
+
+def test_plain(wschaos):
+    print("plain:", wschaos.engine)
+
+@pytest.mark.wschaos(engine="embedded")
+def test_marked(wschaos):
+    print("marked:", wschaos.engine)
+
+def test_elsewhere(wschaos_proxy, wschaos):
+    print("elsewhere:", wschaos_proxy(f"127.0.0.1:{wschaos.server.port}").engine)
+
+@pytest.mark.wschaos(clock="virtual")
+async def test_virtual(wschaos):
+    print("virtual:", wschaos.engine)
+"""
+
+
+def test_the_engine_is_chosen_by_option_variable_or_ini_value(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.makepyfile(ENGINES)
+    always = {"marked": "embedded", "virtual": "embedded"}
+    process = always | {"plain": "process", "elsewhere": "process"}
+    embedded = always | {"plain": "embedded", "elsewhere": "embedded"}
+
+    def engines(*options: str) -> dict[str, str]:
+        result = project.runpytest_inprocess("-s", "--asyncio-mode=auto", *options)
+        result.assert_outcomes(passed=4)
+        return dict(re.findall(r"(\w+): (embedded|process)$", result.stdout.str(), re.MULTILINE))
+
+    assert engines() == embedded
+    assert engines("--wschaos-engine=process") == process
+    assert engines("-o", "wschaos_engine=process") == process
+    monkeypatch.setenv("WSCHAOS_ENGINE", "process")
+    assert engines("-o", "wschaos_engine=embedded") == process
+    assert engines("--wschaos-engine=embedded") == embedded
+    monkeypatch.setenv("WSCHAOS_ENGINE", "docker")
+    result = project.runpytest_inprocess()
+    result.stderr.fnmatch_lines(["ERROR: environment variable WSCHAOS_ENGINE = 'docker': must be embedded or process"])
+
+
+HELD_UP = """
+import ssl, time
+
+def test_busy(wschaos):
+    assert wschaos.engine == "embedded"
+    for _ in range(3):
+        wschaos._runner.call(time.sleep, 0.05)
+        wschaos.freeze()  # the loop has had a turn
+
+def test_after_it(wschaos, wschaos_proxy):
+    wschaos.abort(must_bite=False)
+    told = [wschaos.engine, wschaos_proxy(f"127.0.0.1:{wschaos.server.port}").engine]
+    try:
+        context = ssl.create_default_context()
+        wschaos_proxy(f"wss://127.0.0.1:{wschaos.server.port}", terminate=True, upstream_ssl=context)
+    finally:
+        assert told == []
+"""
+
+
+def test_where_a_test_held_the_engine_up_those_after_it_have_it_in_a_process(project: pytest.Pytester) -> None:
+    project.makepyfile(HELD_UP)
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(passed=1, failed=1)
+    assert "assert ['process', 'process'] == []" in result.stdout.str()
+    assert result.stdout.str().count(" --wschaos-engine=process\n") == 3
+
+
+KILLED = """
+import os, signal
+import pytest
+from pytest_wschaos.engines.process import shared
+
+def kill():
+    os.kill(shared().pid, signal.SIGKILL)
+    shared()._process.wait()
+
+def test_waits(wschaos):
+    kill()
+    wschaos.wait("fault")
+
+def test_fails(wschaos):
+    kill()
+    assert False
+
+def test_passes(wschaos):
+    wschaos.latency(0.01)
+    kill()
+
+def test_after_it(wschaos):
+    wschaos.latency(0.01, must_bite=False)
+"""
+
+
+def test_an_engine_that_was_killed_is_told_by_the_test_alone(project: pytest.Pytester) -> None:
+    project.makepyfile(KILLED)
+    result = project.runpytest_inprocess("--wschaos-engine=process", "-W", "default")
+    result.assert_outcomes(passed=1, failed=3)
+    text = result.stdout.str()
+    assert text.count("EngineDied: the engine's process was ended by signal 9") == 1
+    assert text.count("what was seen is not whole: the engine's process was ended by signal 9") == 1
+
+
 def test_without_a_seed_all_tests_of_a_session_share_a_new_one(project: pytest.Pytester) -> None:
     project.makepyfile("def test_a(wschaos):\n    print('PLAIN', wschaos.seed, '.')\n")
     first, second = (told(project.runpytest_inprocess("-s"))["PLAIN"] for _ in range(2))
@@ -318,9 +425,11 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
         "(delays must not shrink)",
         "profile='none.json'": "marker wschaos(profile): {}/none.json: not a readable profile: No such file or "
         "directory",
-        "sed=1": "test_bad.py::test_7: marker wschaos does not take sed: only profile=, seed=, clock=, time_limit=",
+        "sed=1": "test_bad.py::test_7: marker wschaos does not take sed: only profile=, seed=, clock=, time_limit=, "
+        "engine=",
         "1": "test_bad.py::test_8: marker wschaos does not take an argument without a name: only "
-        "profile=, seed=, clock=, time_limit=",
+        "profile=, seed=, clock=, time_limit=, engine=",
+        "engine='docker'": "marker wschaos(engine) = 'docker': must be embedded or process",
     }
     project.makefile(".toml", bad="[backoff]\nfactor = 0.5\n")
     tests = [f"@pytest.mark.wschaos({mark})\ndef test_{n}(wschaos): pass\n" for n, mark in enumerate(wrong)]
@@ -336,6 +445,8 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
         (["--wschaos-seed=abc"], "--wschaos-seed = 'abc': must be a whole number"),
         (["--wschaos-seed="], "--wschaos-seed = '': must be a whole number"),
         (["-o", "wschaos_seed=abc"], "ini value wschaos_seed = 'abc': must be a whole number"),
+        (["--wschaos-engine=docker"], "--wschaos-engine = 'docker': must be embedded or process"),
+        (["-o", "wschaos_engine=docker"], "ini value wschaos_engine = 'docker': must be embedded or process"),
         (["--wschaos-seeds=0"], "--wschaos-seeds = 0: must be a whole number, 1 or more"),
         (
             ["--wschaos-clock=fast"],

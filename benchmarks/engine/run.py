@@ -315,31 +315,51 @@ def first_byte(server: str) -> Measure:
     return measure
 
 
-THREAD = """
+CALL = """
 import socket, sys, time
-from pytest_wschaos.background import LoopThread
-from pytest_wschaos.engine.engine import Engine
+from pytest_wschaos.harness import ChaosProxy
 began = time.perf_counter()
-thread = LoopThread()
-engine = thread.call(Engine)
-proxy = thread.run(engine.create("x", "127.0.0.1:0", sys.argv[1]))
-with socket.socket() as client:
-    client.connect(proxy.address)
-    client.sendall(b"x")
-    client.recv(1)
-    print((time.perf_counter() - began) * 1000)
-thread.call(engine.stop)
-thread.stop()
+with ChaosProxy(sys.argv[1], engine=sys.argv[2]) as proxy:
+    with socket.create_connection((proxy.host, proxy.port)) as client:
+        client.sendall(b"x")
+        client.recv(1)
+        print((time.perf_counter() - began) * 1000)
 """
 
 
-def thread_first_byte(server: str) -> Measure:
-    """The same for an engine on a thread, in a process that has imported it."""
+def call_to_first_byte(server: str, engine: str) -> Measure:
+    """The same for an engine of the fixtures, in a process that has imported it."""
 
     def measure(load: Load, kind: Kind, seconds: float) -> Mapping[str, float]:
-        words = [sys.executable, "-c", THREAD, server]
+        words = [sys.executable, "-c", CALL, server, engine]
         ran = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30, env=ENVIRONMENT)
         return {"ms": float(ran.stdout)}
+
+    return measure
+
+
+BUSY = """
+import select, sys
+from pytest_wschaos.harness import ChaosProxy
+with ChaosProxy(sys.argv[1], engine=sys.argv[2]) as proxy, proxy.latency(float(sys.argv[3]), direction="down"):
+    print(proxy.port, flush=True)
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        for _ in range(1_000_000):
+            pass
+"""
+
+
+def beside_a_busy_test(server: str, engine: str, milliseconds: int) -> Measure:
+    """By how much a latency of the fixtures is too long while the test keeps the interpreter busy."""
+
+    def measure(load: Load, kind: Kind, seconds: float) -> Mapping[str, float]:
+        words = [sys.executable, "-c", BUSY, server, engine, str(milliseconds / 1000)]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as test:
+            assert test.stdout is not None
+            port = int(test.stdout.readline())
+            took = load.run("pingpong", port, SEVERAL, seconds + milliseconds / 500, milliseconds / 1000)
+            test.communicate()
+        return {key: value - milliseconds * 1000 for key, value in took.items() if key.endswith("_us")}
 
     return measure
 
@@ -375,13 +395,22 @@ def trials(echo: str, source: str) -> list[Trial]:
             )
             found.append(Trial(late(echo, milliseconds, busy=busy), figures, with_api))
     memory = Figure(f"an idle connection, of {IDLE}", "bytes", "bytes", {TOXIPROXY: 0.1}, at_most=True)
-    process = Figure("process: start to first byte", "ms", "ms", at_most=True, limit=100)
-    thread = Figure("thread: call to first byte", "ms", "ms", at_most=True, limit=5)
+    process = Figure("wschaos serve: start to first byte", "ms", "ms", at_most=True, limit=100)
+    fixtures = []
+    for engine, where, limit in (("embedded", "thread", 5), ("process", "process", 100)):
+        start = Figure(f"fixtures, engine on a {where}: call to first byte", "ms", "ms", at_most=True, limit=limit)
+        fixtures.append(Trial(call_to_first_byte(echo, engine), (start,), (OURS,), 5))
+        name = f"fixtures, engine on a {where}: latency of 50 ms beside a busy test: error"
+        errors = (
+            Figure(f"{name} p50", "p50_us", "µs", at_most=True),
+            Figure(f"{name} p90", "p90_us", "µs", at_most=True),
+        )
+        fixtures.append(Trial(beside_a_busy_test(echo, engine, 50), errors, (OURS,), 5))
     return [
         *found,
         Trial(idle(echo), (memory,), with_api, 3),
         Trial(first_byte(echo), (process,), (TOXIPROXY, OURS), 5),
-        Trial(thread_first_byte(echo), (thread,), (OURS,), 5),
+        *fixtures,
     ]
 
 

@@ -117,13 +117,16 @@ class Head:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A message, or a control frame. ``payload`` is None where it is too large or cannot be inflated."""
 
     opcode: Opcode
     size: int
     payload: bytes | None
+
+
+ALONE: Mapping[int, Opcode] = {0x80 | opcode: opcode for opcode in Opcode if opcode is not Opcode.CONTINUATION}
+"""First bytes of frames that are a whole message, and not compressed."""
 
 
 class Frame(NamedTuple):
@@ -200,6 +203,37 @@ class StreamReader:
         self._size = 0
         self._skipping: tuple[bool, bool, Opcode, int] | None = None
         self._to_skip = 0
+        self._begun = False
+
+    def whole(self, data: bytes) -> tuple[Seen, ...] | None:
+        """The messages of a piece that is frames which each are one, as most are; None: it has to be fed.
+
+        The state of the stream plays no part in it, so what passes several streams is read once for all of them.
+        """
+        found, at, size = [], 0, len(data)
+        while at < size:
+            if size - at < 2 or (opcode := ALONE.get(data[at])) is None:
+                return None
+            second = data[at + 1]
+            length, start = second & 0x7F, at + 2
+            if length == 126 and opcode < Opcode.CLOSE:
+                length, start = int.from_bytes(data[start : start + 2], "big"), start + 2
+            elif length >= 126:
+                return None
+            mask = b""
+            if second & 0x80:
+                mask, start = data[start : start + 4], start + 4
+            at = start + length
+            if at > size or length > self._keep:
+                return None
+            payload = data[start:at]
+            found.append(Seen(opcode, length, unmask(payload, mask) if mask else payload))
+        return tuple(found)
+
+    @property
+    def between(self) -> bool:
+        """Whether the next byte begins a message."""
+        return self._head_done and self.frames and not (self._buffer or self._begun or self._skipping)
 
     def feed(self, data: bytes) -> Iterator[Head | Seen]:
         """What is complete with this data, messages put together of their fragments.
@@ -291,6 +325,7 @@ class StreamReader:
             self._parts = []
         elif payload is not None:
             self._parts.append(payload)
+        self._begun = not final
         if not final:
             return None
         whole = b"".join(self._parts) if self._size <= PAYLOAD_LIMIT else None

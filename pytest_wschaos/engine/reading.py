@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from .frames import Frame, Head, Malformed, Seen, StreamReader, inflaters
@@ -29,14 +29,23 @@ class Reading:
         self._make = stream
         self._inflate = inflate
         self._streams: dict[tuple[Place, Way], StreamReader] = {}
+        self._last: dict[Way, tuple[bytes, tuple[Seen, ...]]] = {}
 
-    def messages(self, place: Place, way: Way, data: bytes) -> Iterator[Head | Seen]:
-        """Heads, then messages and control frames.
+    def messages(self, place: Place, way: Way, data: bytes) -> Iterable[Head | Seen]:
+        """Heads, then messages and control frames. What passes both sides as it is yields the same objects twice.
 
         Raises:
             Malformed: this stream is no WebSocket; nothing more of it is read.
         """
-        return self._follow(place, way, self._stream(place, way).feed(data))
+        stream = self._stream(place, way)
+        if not stream.between:
+            return self._follow(place, way, stream.feed(data))
+        last, seen = self._last.get(way, (b"", ()))
+        if last is not data:
+            if (whole := stream.whole(data)) is None:
+                return self._follow(place, way, stream.feed(data))
+            self._last[way] = data, (seen := whole)
+        return seen
 
     def frames(self, place: Place, way: Way, data: bytes) -> Iterator[Head | Frame]:
         """Heads, then frames.
@@ -47,9 +56,10 @@ class Reading:
         return self._follow(place, way, self._stream(place, way).read(data))
 
     def _stream(self, place: Place, way: Way) -> StreamReader:
-        if (place, way) not in self._streams:
-            self._streams[place, way] = self._make(way)
-        return self._streams[place, way]
+        stream = self._streams.get((place, way))
+        if stream is None:
+            stream = self._streams[place, way] = self._make(way)
+        return stream
 
     def _follow(self, place: Place, way: Way, items: Iterator[Item]) -> Iterator[Item]:
         try:

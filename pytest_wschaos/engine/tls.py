@@ -10,12 +10,14 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .connection import LINGER, Connection, Side
 from .descriptor import READ_SIZE
 from .errors import BadRequest
-from .go_json import Fields
+
+if TYPE_CHECKING:
+    from .go_json import Fields
 
 HANDSHAKE_TIMEOUT = 60.0
 """Seconds that an upstream has for its handshake."""
@@ -96,6 +98,17 @@ def read_tls(fields: Fields) -> Tls:
         _trusting(ca, verify is not False) if encrypts else None,
         shown,
     )
+
+
+def presenting(certificate: bytes) -> ssl.SSLContext:
+    """What presents a certificate that is given with its key, in PEM."""
+    from pathlib import Path  # few engines need it, and a process of one's own waits for every import
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:  # ssl reads files only; nobody else may enter this folder
+        path = Path(folder, "certificate.pem")
+        path.write_bytes(certificate)
+        return _presenting(str(path), None)
 
 
 def _presenting(cert: str, key: str | None) -> ssl.SSLContext:

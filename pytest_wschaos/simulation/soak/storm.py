@@ -146,7 +146,7 @@ def inject(chaos: Chaos, spell: Spell) -> Fault | None:
             chaos.rotate_token(**spell.arguments)
         case "drop_sessions" | "new_epoch":
             act = getattr(chaos.server, spell.kind)
-            chaos._network.inject(spell.kind, lambda _: act(), lambda _: None, must_bite=False).remove()
+            chaos._network.inject(spell.kind, act, lambda: None, must_bite=False).remove()
         case "idle_timeout":
             return chaos.idle_timeout(**spell.arguments)
         case _:
