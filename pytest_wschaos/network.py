@@ -10,7 +10,7 @@ from typing import Any
 from .certificates import Authority
 from .engine.connection import How
 from .engine.errors import BadRequest
-from .engine.front import Action, BeDown, Cut, Front, Present, Toxics, telling
+from .engine.front import Action, BeDown, Cut, Present, Toxics, telling
 from .engine.targets import Targets
 from .engine.toxics import TOXICS
 from .engines.link import Link
@@ -56,13 +56,13 @@ class ChaosNetwork:
         Raises:
             EngineError: there is a listener of that name.
         """
-        return self._link.run(Front.listen, name)
+        return self._link.listen(name)
 
     def listen_tls(self, name: str, client: str) -> str:
         """Open a listener that ends TLS, as another one of a client, or its only one."""
         certificate = self.authority.certificate()
         self._runner.call(self._recorder.terminates, name, client)
-        return self._link.run(Front.listen, name, certificate)
+        return self._link.listen(name, certificate)
 
     @cached_property
     def authority(self) -> Authority:
@@ -81,11 +81,11 @@ class ChaosNetwork:
 
     def redirect(self, upstream: str) -> None:
         """Connect new clients to another server from now on."""
-        self._link.call(Front.redirect, upstream)
+        self._link.redirect(upstream)
 
     def serve_api(self) -> int:
         """Serve Toxiproxy's HTTP API for the engine; returns the port on 127.0.0.1."""
-        return self._link.run(Front.serve_api)
+        return self._link.serve_api()
 
     def catch_up(self) -> None:
         """Return when everything is on record that engine and server should have seen by now."""
@@ -130,8 +130,8 @@ class ChaosNetwork:
     ) -> Fault:
         """Put a fault in force that the engine carries out; ``id`` is its number, where it has one already."""
         number = next(self._ids) if id is None else id
-        self._link.call(Front.begin, number, name, _told(details, must_bite), action)
-        return self._fault(name, number, lambda: self._link.effect(Front.heal, number, name, action))
+        self._link.begin(number, name, _told(details, must_bite), action)
+        return self._fault(name, number, lambda: self._link.heal(number, name, action))
 
     def _fault(self, name: str, id: int, heal: Callable[[], None]) -> Fault:
         def remove() -> None:

@@ -106,9 +106,9 @@ class Session(asyncio.Protocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _do(self, number: int, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    async def _do(self, number: int, method: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
-            answer = method(self._front, *args, **kwargs)
+            answer = method(self._front, *args)
             done = True, await answer if inspect.isawaitable(answer) else answer
             pickle.dumps(done)
         except Exception as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate
+from collections.abc import Mapping
+from typing import Any
 
-from ..engine.front import Front, Trust
+from ..engine.front import Action, Front, Trust
 from ..inline import Runner
 from ..recorder import Recorder
-from .link import Link, P, T
+from .link import Link
 
 
 class Embedded(Link):
@@ -24,21 +24,23 @@ class Embedded(Link):
         self._runner = runner
         self._front = Front(upstream, trust, seed=seed, observer=recorder, tell=recorder.timeline.tell)
 
-    def call(self, method: Callable[Concatenate[Front, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._runner.call(lambda: method(self._front, *args, **kwargs))
+    def listen(self, name: str, certificate: bytes | None = None) -> str:
+        return self._runner.run(self._front.listen(name, certificate))
 
-    def run(
-        self, method: Callable[Concatenate[Front, P], Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return self._runner.run(method(self._front, *args, **kwargs))
+    def redirect(self, upstream: str) -> None:
+        self._runner.call(self._front.redirect, upstream)
 
-    def effect(
-        self, method: Callable[Concatenate[Front, P], Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        self._runner.effect(method(self._front, *args, **kwargs))
+    def serve_api(self) -> int:
+        return self._runner.run(self._front.serve_api())
+
+    def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:
+        self._runner.call(self._front.begin, id, fault, told, action)
+
+    def heal(self, id: int, fault: str, action: Action) -> None:
+        self._runner.effect(self._front.heal(id, fault, action))
 
     def catch_up(self) -> None:
         self._runner.catch_up()
 
     def stop(self) -> None:
-        self.run(Front.stop)
+        self._runner.run(self._front.stop())

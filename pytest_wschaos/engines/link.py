@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-from ..engine.front import Front
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from ..engine.front import Action
 
 
 class Link(Protocol):
-    """Asks a front for its methods, from any thread. What is asked for has taken effect when the answer is there.
+    """Asks for what a :class:`.Front` does, from any thread; it has taken effect when a method returns.
 
     Raises (from each):
         LoopStuck: there was no answer in time.
         LoopEnded: the test has ended.
     """
 
-    def call(self, method: Callable[Concatenate[Front, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What takes effect without waiting; on the engine's own loop too."""
+    def listen(self, name: str, certificate: bytes | None = None) -> str:
+        """Open a listener; not on the engine's own loop."""
 
-    def run(
-        self, method: Callable[Concatenate[Front, P], Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """What may have to wait."""
+    def redirect(self, upstream: str) -> None:
+        """Connect new clients to another server."""
 
-    def effect(
-        self, method: Callable[Concatenate[Front, P], Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        """What ends by itself; on the engine's own loop it may do so beside the caller."""
+    def serve_api(self) -> int:
+        """Serve Toxiproxy's API; not on the engine's own loop."""
+
+    def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:
+        """Put a fault in force."""
+
+    def heal(self, id: int, fault: str, action: Action) -> None:
+        """Heal a fault; on the engine's own loop it may be healed in the next turn."""
 
     def catch_up(self) -> None:
         """Return when everything is on record that the engine should have seen by now."""

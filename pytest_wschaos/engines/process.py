@@ -16,19 +16,19 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from time import monotonic
-from typing import Any, Concatenate
+from typing import Any
 
 from ..background import CALL_TIMEOUT, LoopStuck, LoopThread
-from ..engine.front import Front, Trust
+from ..engine.front import Action, Front, Trust
 from ..engine.observer import Place, Tap, Way
 from ..recorder import Recorder
 from ..timeline import Timeline
 from .child import CONNECT, settled
-from .link import Link, P, T
+from .link import Link
 from .wire import Unpacker, pack
 
 END_TIMEOUT = 5.0
@@ -204,27 +204,32 @@ class Process(Link):
 
     # --- asking
 
-    def call(self, method: Callable[Concatenate[Front, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._runner.call(self._ask, method, args, kwargs)  # type: ignore[no-any-return]
+    def listen(self, name: str, certificate: bytes | None = None) -> str:
+        return self._request(Front.listen, name, certificate)  # type: ignore[no-any-return]
 
-    def run(
-        self, method: Callable[Concatenate[Front, P], Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return self._runner.call(self._ask, method, args, kwargs)  # type: ignore[no-any-return]
+    def redirect(self, upstream: str) -> None:
+        self._request(Front.redirect, upstream)
 
-    def effect(
-        self, method: Callable[Concatenate[Front, P], Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        self._runner.call(self._ask, method, args, kwargs)
+    def serve_api(self) -> int:
+        return self._request(Front.serve_api)  # type: ignore[no-any-return]
+
+    def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:
+        self._request(Front.begin, id, fault, told, action)
+
+    def heal(self, id: int, fault: str, action: Action) -> None:
+        self._request(Front.heal, id, fault, action)
 
     def catch_up(self) -> None:
         if not (self._stopped or self._runner.stopped):
-            self.run(settled)
+            self._request(settled)
             self._runner.catch_up()
 
     def stop(self) -> None:
         if not self._stopped:
             self._runner.call(self._end)
+
+    def _request(self, method: Callable[..., Any], *args: Any) -> Any:
+        return self._runner.call(self._ask, method, *args)
 
     def _begin(self, *setting: Any) -> None:
         self._sock.setblocking(False)
@@ -234,16 +239,16 @@ class Process(Link):
     def _end(self) -> None:
         try:
             if self._died is None:
-                self._ask(Front.stop, (), {})  # what it has still to tell is on record then
+                self._ask(Front.stop)  # what it has still to tell is on record then
         finally:
             self._stopped = True
             self._runner.loop.remove_reader(self._sock)
             self._sock.close()
 
-    def _ask(self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
         """The answer, for which the loop waits: it takes no part in giving it."""
         number = next(self._numbers)
-        self._send(("do", number, method, args, kwargs))
+        self._send(("do", number, method, args))
         end = monotonic() + CALL_TIMEOUT
         while number not in self._answers:
             if self._died is not None:
