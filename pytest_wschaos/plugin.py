@@ -35,14 +35,13 @@ from .virtual_time import pytest_pyfunc_call, pytest_runtest_teardown
 __all__ = ["pytest_pyfunc_call", "pytest_runtest_teardown"]
 
 if TYPE_CHECKING:
-    from toxiproxy import Toxiproxy
-
     from .client_handle import ClientHandle
     from .dialect import Dialect
     from .harness import Chaos, ChaosProxy
     from .peers import ServerHandle
     from .profile import Profile
     from .timeline import Record
+    from .toxiproxy import Client
 
 _asked_for: pytest.StashKey[bool] = pytest.StashKey()
 _chaos: pytest.StashKey[list[ChaosProxy]] = pytest.StashKey()
@@ -271,7 +270,7 @@ def wschaos_proxy(
 
 
 @pytest.fixture
-def toxiproxy(wschaos: Chaos) -> Iterator[Toxiproxy]:
+def toxiproxy(wschaos: Chaos) -> Iterator[Client]:
     """toxiproxy-python's client for the test's engine, with timeouts. The proxy of ``wschaos.url`` is ``client``."""
     from .toxiproxy import connected
 

@@ -1,15 +1,22 @@
-"""toxiproxy-python, with what it lacks: timeouts, errors for every refusal, and no detour through HTTP proxies."""
+"""toxiproxy-python, with what it lacks.
+
+It knows one address for a whole process, has no timeouts, takes a status of 500 for success, goes through HTTP proxies,
+and cannot change a toxic. Here each client has a server of its own; all else is the library's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
-from unittest import mock
 
 import requests
-from toxiproxy import Toxiproxy
-from toxiproxy import api as toxiproxy_api
+import toxiproxy
+import toxiproxy.proxy
+from toxiproxy.api import APIConsumer, validate_response
 
 TIMEOUT = 5.0
 """Seconds that one call of the API may take."""
@@ -19,39 +26,135 @@ class ToxiproxyError(RuntimeError):
     """The server refused a call in a way that toxiproxy-python does not notice, or did not answer in time."""
 
 
-@contextmanager
-def connected(host: str, port: int, timeout: float = TIMEOUT) -> Iterator[Toxiproxy]:
-    """A client for the server at ``host:port``, as long as the block lasts.
+class Server:
+    """The API at ``host:port``."""
 
-    toxiproxy-python keeps the address in a class, so that a process talks to one server at a time: blocks
-    must not overlap.
+    def __init__(self, host: str, port: int, timeout: float = TIMEOUT) -> None:
+        self.host = host
+        self.port = port
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither HTTP_PROXY nor .netrc has a say
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """The answer to a request.
+
+        Raises:
+            ToxiproxyError: none came in time, or its status is one that the library would take for success.
+            NotFound, ProxyExists, InvalidToxic: the library's own.
+        """
+        url = f"http://{self.host}:{self.port}{path}"
+        try:
+            response = self._session.request(method, url, timeout=self._timeout, **options)
+        except requests.RequestException as error:
+            raise ToxiproxyError(f"{method} {url}: {error}") from error
+        checked: requests.Response = validate_response(response)
+        if not checked.ok:
+            raise ToxiproxyError(f"{method} {url}: {checked.status_code} {checked.text.strip()}")
+        return checked
+
+    def close(self) -> None:
+        """Let go of the connections to it."""
+        self._session.close()
+
+
+_asked: ContextVar[Server | None] = ContextVar("_asked", default=None)
+"""The server of the call that is being made; None: a client makes it that is not ours."""
+
+
+def _divert(method: str) -> None:
+    """Have the library's calls go to the server of the client that makes them."""
+    original = getattr(APIConsumer, method)
+
+    @functools.wraps(original)
+    def call(url: str, *args: Any, **options: Any) -> requests.Response:
+        server = _asked.get()
+        return original(url, *args, **options) if server is None else server.call(method.upper(), url, **options)
+
+    setattr(APIConsumer, method, call)
+
+
+for _method in ("get", "delete", "post"):
+    _divert(_method)
+
+
+def _of_its_server(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of the library's, asking the server of its object."""
+
+    @functools.wraps(method)
+    def call(self: Client | Proxy, *args: Any, **options: Any) -> Any:
+        token = _asked.set(self.server)
+        try:
+            return _adopted(method(self, *args, **options), self.server)
+        finally:
+            _asked.reset(token)
+
+    return call
+
+
+def _adopted(answer: Any, server: Server) -> Any:
+    """What the library has made, with its proxies as ours."""
+    match answer:
+        case toxiproxy.proxy.Proxy():
+            return Proxy(server, vars(answer))
+        case dict():
+            return {name: _adopted(one, server) for name, one in answer.items()}
+        case list():
+            return [_adopted(one, server) for one in answer]
+    return answer
+
+
+class Proxy(toxiproxy.proxy.Proxy):  # type: ignore[misc]  # the library has no types
+    """A proxy of a server; as the library's, and its toxics can be changed."""
+
+    def __init__(self, server: Server, fields: Mapping[str, Any]) -> None:
+        super().__init__(**fields)
+        self.server = server
+
+    def update_toxic(
+        self, name: str, attributes: Mapping[str, Any] | None = None, toxicity: float | None = None
+    ) -> None:
+        """Change attributes (those given) and toxicity (from 0 to 1) of a toxic."""
+        given = {"attributes": attributes, "toxicity": toxicity}
+        changed = {field: value for field, value in given.items() if value is not None}
+        self.server.call("POST", f"/proxies/{self.name}/toxics/{name}", json=changed)
+
+
+class Client(toxiproxy.Toxiproxy):  # type: ignore[misc]
+    """The library's client, for a server of its own: several can be used side by side."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def running(self) -> bool:
+        """Whether somebody listens there."""
+        try:
+            socket.create_connection((self.server.host, self.server.port), TIMEOUT).close()
+        except OSError:
+            return False
+        return True
+
+    def update_api_consumer(self, host: str, port: int) -> None:
+        """Ask another server from now on."""
+        self.server.close()
+        self.server = Server(host, port)
+
+
+for _kind in (Proxy, Client):
+    for _name, _function in vars(_kind.__base__).items():
+        if callable(_function) and not _name.startswith("_") and _name not in vars(_kind):
+            setattr(_kind, _name, _of_its_server(_function))
+
+
+@contextmanager
+def connected(host: str, port: int, timeout: float = TIMEOUT) -> Iterator[Client]:
+    """A client for the server at ``host:port``, as long as the block lasts.
 
     Raises (from its calls):
         ToxiproxyError: no answer within ``timeout`` seconds, or a status that it would take for success.
     """
-    with requests.Session() as session:
-        session.trust_env = False  # neither HTTP_PROXY nor .netrc has a say on loopback
-
-        def call(method: str, path: str, **options: Any) -> requests.Response:
-            url = f"http://{host}:{port}{path}"
-            try:
-                response = session.request(method, url, timeout=timeout, **options)
-            except requests.RequestException as error:
-                raise ToxiproxyError(f"{method} {url}: {error}") from error
-            checked: requests.Response = toxiproxy_api.validate_response(response)
-            if not checked.ok:
-                raise ToxiproxyError(f"{method} {url}: {checked.status_code} {checked.text.strip()}")
-            return checked
-
-        def get(path: str, params: Any = None, **options: Any) -> requests.Response:
-            return call("GET", path, params=params, **options)
-
-        def delete(path: str, **options: Any) -> requests.Response:
-            return call("DELETE", path, **options)
-
-        def post(path: str, data: Any = None, json: Any = None, **options: Any) -> requests.Response:
-            return call("POST", path, data=data, json=json, **options)
-
-        consumer = toxiproxy_api.APIConsumer
-        with mock.patch.multiple(consumer, host=host, port=port, get=get, delete=delete, post=post):
-            yield Toxiproxy()
+    client = Client(Server(host, port, timeout))
+    try:
+        yield client
+    finally:
+        client.server.close()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
+from toxiproxy.exceptions import NotFound
 from websockets.sync.client import connect
 
 from pytest_wschaos import Chaos
-from pytest_wschaos.toxiproxy import ToxiproxyError, connected
+from pytest_wschaos.toxiproxy import Client, ToxiproxyError, connected
 
 if TYPE_CHECKING:
     from toxiproxy import Toxiproxy
@@ -105,14 +106,53 @@ def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
             client.proxies()
 
 
-def test_the_library_is_left_as_it_was() -> None:
-    from toxiproxy.api import APIConsumer
+def test_clients_that_are_not_ours_ask_whom_they_always_asked(wschaos: Chaos) -> None:
+    import toxiproxy
 
-    before = dict(vars(APIConsumer))
-    with contextlib.suppress(ZeroDivisionError), connected("127.0.0.1", 1):
-        assert APIConsumer.port == 1
-        raise ZeroDivisionError
-    assert dict(vars(APIConsumer)) == before
+    with connected("127.0.0.1", wschaos.serve_api()) as client, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = toxiproxy.Toxiproxy()
+        other.update_api_consumer("127.0.0.1", free.getsockname()[1])
+        try:
+            assert list(client.proxies()) == ["client"]
+            with pytest.raises(requests.ConnectionError):
+                other.proxies()
+        finally:
+            other.update_api_consumer("127.0.0.1", 8474)
+
+
+def test_several_servers_are_controlled_side_by_side(wschaos: Chaos) -> None:
+    with (
+        Chaos() as second,
+        connected("127.0.0.1", wschaos.serve_api()) as client,
+        connected("127.0.0.1", second.serve_api()) as other,
+    ):
+        here, there = client.get_proxy("client"), other.get_proxy("client")
+        here.add_toxic(type="latency", name="slow", attributes={"latency": 1})
+        assert (list(here.toxics()), list(there.toxics())) == (["slow"], [])
+        with there.down():
+            assert (client.get_proxy("client").enabled, other.get_proxy("client").enabled) == (True, False)
+        assert other.get_proxy("client").enabled
+        assert [client.running(), other.running()] == [True, True]
+        client.update_api_consumer("127.0.0.1", other.server.port)
+        assert list(client.get_proxy("client").toxics()) == []
+
+
+def test_a_toxic_can_be_changed(toxiproxy: Client) -> None:
+    proxy = toxiproxy.get_proxy("client")
+    proxy.add_toxic(type="latency", name="slow", attributes={"latency": 1, "jitter": 1})
+    proxy.update_toxic("slow", {"latency": 20}, 0.5)
+    toxic = proxy.get_toxic("slow")
+    assert (toxic.attributes, toxic.toxicity) == ({"latency": 20, "jitter": 1}, 0.5)
+    with pytest.raises(NotFound):
+        proxy.update_toxic("fast", toxicity=1)
+
+
+def test_a_server_that_is_gone_does_not_run() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        with connected("127.0.0.1", free.getsockname()[1]) as client:
+            assert not client.running()
 
 
 def test_the_api_is_started_once_a_test(wschaos: Chaos) -> None:
