@@ -40,7 +40,8 @@ OUR_FIXTURES = {"wschaos", "wschaos_proxy"}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test of the engine for each shell, and one of each fault for each engine."""
-    if metafunc.definition.path.name in ON_BOTH_ENGINES and OUR_FIXTURES & set(metafunc.fixturenames):
+    chosen = any("engine" in mark.kwargs for mark in metafunc.definition.iter_markers("wschaos"))
+    if metafunc.definition.path.name in ON_BOTH_ENGINES and OUR_FIXTURES & set(metafunc.fixturenames) and not chosen:
         metafunc.fixturenames.append("engine")
         other = pytest.param("process", marks=pytest.mark.wschaos(engine="process"))
         metafunc.parametrize("engine", ["embedded", other])
@@ -50,12 +51,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Only real time has a choice of shells."""
-    items[:] = [item for item in items if _shell(item) != "asyncio" or clock_of(item) == "real"]
+    """Only real time has a choice of shells, and of engines."""
+    items[:] = [item for item in items if not _other_way(item) or clock_of(item) == "real"]
 
 
 def _params(item: pytest.Item) -> Mapping[str, object]:
     return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def _other_way(item: pytest.Item) -> bool:
+    return _shell(item) == "asyncio" or _params(item).get("engine") == "process"
 
 
 def _shell(item: pytest.Item) -> object:

@@ -405,6 +405,7 @@ Make = Callable[..., ChaosProxy]
 
 @on_both_clocks
 @asynchronous
+@pytest.mark.wschaos(engine="embedded")
 async def test_in_front_of_a_wss_server_frames_can_be_read(wschaos_proxy: Make, authority: Authority) -> None:
     async with wss_server(authority) as upstream:
         proxy = wschaos_proxy(upstream, terminate=True, upstream_ssl=authority.client)

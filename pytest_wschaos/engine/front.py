@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from . import unanswered
 from .connection import How
 from .engine import Engine
 from .errors import NotFound
 from .observer import Observer
 from .proxy import Down, Proxy
 from .tls import PLAIN, Tls, presenting
-from .unanswered import supported
 
 if TYPE_CHECKING:
     from .api import Api
@@ -210,7 +210,11 @@ class BeDown(Action):
     way: Down
 
     def details(self) -> Mapping[str, Any]:
-        return {"silent": True} if self.way == "unanswered" and not supported(asyncio.get_running_loop()) else {}
+        return (
+            {"silent": True}
+            if self.way == "unanswered" and not unanswered.supported(asyncio.get_running_loop())
+            else {}
+        )
 
     def begin(self, front: Front, id: int) -> None:
         front.down[id] = self.way
