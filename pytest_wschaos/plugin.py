@@ -87,10 +87,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if session_engine(config) != "process" or config.option.collectonly or not any(map(uses_chaos, session.items)):
         return
-    from .engines.process import end_shared, shared
+    from .engines.process import shared
 
-    shared()
-    config.add_cleanup(end_shared)
+    shared.get()
+    config.add_cleanup(shared.end)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -54,10 +54,10 @@ class Beside(EngineProcess):
 
 @pytest.fixture
 def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    process.end_shared()
+    process.shared.end()
     monkeypatch.setattr(process, "EngineProcess", Beside)
     yield
-    process.end_shared()
+    process.shared.end()
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_what_it_sees_is_stamped_where_it_is_seen(upstream: str) -> None:
 
 
 def test_its_end_amid_a_test_is_told_at_once_and_the_next_has_another(chaos: Chaos) -> None:
-    first = process.shared()
+    first = process.shared.get()
     with connect(chaos.echo_url) as client:
         os.kill(first.pid, signal.SIGKILL)
         with pytest.raises(EngineDied, match=r"^the engine's process was ended by signal 9$"):
@@ -152,12 +152,12 @@ def test_its_end_amid_a_test_is_told_at_once_and_the_next_has_another(chaos: Cha
     ]
     chaos.stop()
     with Chaos(profile=QUICK, engine="process") as chaos:
-        assert process.shared().pid != first.pid
+        assert process.shared.get().pid != first.pid
         play(chaos)
 
 
 def test_one_that_died_between_two_tests_is_replaced() -> None:
-    first = process.shared()
+    first = process.shared.get()
     os.kill(first.pid, signal.SIGKILL)
     first._process.wait(LATER)
     with Chaos(engine="process") as chaos, connect(chaos.echo_url) as client:
@@ -166,11 +166,11 @@ def test_one_that_died_between_two_tests_is_replaced() -> None:
 
 
 def test_one_that_cannot_even_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    process.end_shared()
+    process.shared.end()
     monkeypatch.setattr(process, "START", "raise SystemExit('no luck')")
     with pytest.raises(EngineDied, match=r"ended with status 1; its last words:\nno luck"), Chaos(engine="process"):
         pass
-    process.end_shared()
+    process.shared.end()
 
 
 def test_it_ends_when_nobody_needs_it() -> None:
@@ -208,7 +208,7 @@ def test_a_context_of_this_process_cannot_be_its(upstream: str) -> None:
 
 
 def test_a_platform_that_cannot_hand_sockets_over_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    process.end_shared()
+    process.shared.end()
     monkeypatch.delattr(socket, "send_fds")
     with pytest.raises(RuntimeError, match="sockets cannot be handed over on this platform: use 'embedded'"):
         Chaos(engine="process")

@@ -343,8 +343,8 @@ import pytest
 from pytest_wschaos.engines.process import shared
 
 def kill():
-    os.kill(shared().pid, signal.SIGKILL)
-    shared()._process.wait()
+    os.kill(shared.get().pid, signal.SIGKILL)
+    shared._one._process.wait()
 
 def test_waits(wschaos):
     kill()

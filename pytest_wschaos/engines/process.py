@@ -7,7 +7,6 @@ read on the loop of the test's thread, where the server is and the recorder; who
 
 from __future__ import annotations
 
-import atexit
 import select
 import socket
 import ssl
@@ -29,6 +28,7 @@ from ..recorder import Recorder
 from ..timeline import Timeline
 from .child import CONNECT, settled
 from .link import Link
+from .shared import Shared
 from .wire import Unpacker, pack
 
 END_TIMEOUT = 5.0
@@ -121,26 +121,8 @@ class EngineProcess:
                 sys.stderr.write(f"the engine's process said:\n{said}\n")
 
 
-_lock = threading.Lock()
-_shared: list[EngineProcess] = []
-
-
-def shared() -> EngineProcess:
-    """The process that serves all tests of this one; started where there is none, or the last has died."""
-    with _lock:
-        if _shared and not _shared[0].alive:
-            _shared.pop().stop()
-        if not _shared:
-            _shared.append(EngineProcess())
-        return _shared[0]
-
-
-@atexit.register
-def end_shared() -> None:
-    """End it, and those that were started for others to find ready."""
-    with _lock:
-        while _shared:
-            _shared.pop().stop()
+shared: Shared[EngineProcess] = Shared(lambda: EngineProcess())
+"""The process that serves all tests of this one."""
 
 
 class Instants:
@@ -190,7 +172,7 @@ class Process(Link):
         self._recorder = recorder
         self._timeline: Timeline = recorder.timeline
         self._instants = instants
-        self._process = shared()
+        self._process = shared.get()
         self._sock = self._process.connect()
         self._numbers = count(1)
         self._unpacker = Unpacker()
