@@ -24,10 +24,10 @@ from .cursor import Cursor
 from .dialect import Dialect
 from .engine.front import Trust
 from .engines.embedded import Embedded
-from .engines.link import Link
+from .engines.link import Api, Link
 from .engines.process import Instants, Process
 from .faults import CLIENT, ClientFaults, NetworkFaults, PeerFaults
-from .inline import InlineLoop, runner
+from .inline import runner
 from .lag import LagMeter
 from .network import ChaosNetwork
 from .peers import Peer, ServerHandle
@@ -38,7 +38,7 @@ from .reference.dialect import ReferenceDialect
 from .reference.peer import Handler, HandlerServer
 from .reference.server import ReferenceServer
 from .report import explain
-from .settings import ENGINES
+from .settings import ENGINES, is_engine
 from .timeline import COLUMNS, Event, Place, Record, Timeline, digest, fingerprint, payload_size
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         repeat: the command that repeats the test.
         loop: a virtual loop to run on; by default the one that is running, in real time a thread of its own.
         engine: where the engine runs: ``embedded``, on that thread, or ``process``, in a process of its own, whose
-            timers no busy test makes late. On virtual time it is always with the test.
+            timers no busy test makes late; or with a real Toxiproxy in front of it: ``binary`` (or ``binary:PATH``), or
+            the URL of its API. On virtual time it is always with the test, and alone.
 
     Raises:
         EngineDied: the engine's process ended before it was of use.
@@ -98,8 +99,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         loop: asyncio.AbstractEventLoop | None = None,
         engine: str = "embedded",
     ) -> None:
-        if engine not in ENGINES:
-            raise ValueError(f"engine = {engine!r}: must be {' or '.join(ENGINES)}")
+        if not is_engine(engine):
+            raise ValueError(f"engine = {engine!r}: must be {ENGINES}")
         self.profile = load_profile(profile)
         self.seed = seed
         self.dialect = dialect_instance(dialect)
@@ -151,9 +152,15 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     def _link(self, instants: Instants | None) -> Link:
         trust: Trust = (self._upstream_ssl or "system") if self._terminates else None
-        if instants is None or isinstance(self._runner, InlineLoop):
-            return Embedded(self._runner, self._recorder, self._address, trust, seed=self.seed)
-        return Process(self._runner, self._recorder, instants, self._address, trust, seed=self.seed)
+        if instants is not None and isinstance(self._runner, LoopThread):
+            return Process(self._runner, self._recorder, instants, self._address, trust, seed=self.seed)
+        here = Embedded(self._runner, self._recorder, self._address, trust, seed=self.seed)
+        if self.engine == "embedded":
+            return here
+        from .engines.named import server  # only who has a real Toxiproxy needs its client
+        from .engines.real import Real
+
+        return Real(here, server(self.engine), self.timeline)
 
     def _listen(self, client: str) -> None:
         """A listener of a client, unless it has one."""
@@ -246,7 +253,12 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         return self.engine == "embedded" and self._meter.standstills >= OFTEN
 
     def serve_api(self) -> int:
-        """Serve Toxiproxy's HTTP API for the embedded engine; returns the port on 127.0.0.1."""
+        """Serve Toxiproxy's HTTP API for the engine of the test; returns its port. A real one serves it itself."""
+        return self.api.port
+
+    @property
+    def api(self) -> Api:
+        """Where Toxiproxy's HTTP API is, which is served from now on; and what our names begin with there."""
         return self._network.serve_api()
 
     # --- waiting ---

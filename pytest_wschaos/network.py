@@ -13,7 +13,7 @@ from .engine.errors import BadRequest
 from .engine.front import Action, BeDown, Cut, Present, Toxics, telling
 from .engine.targets import Targets
 from .engine.toxics import TOXICS
-from .engines.link import Link
+from .engines.link import Api, Link
 from .faults import BadCertificate, Direction, Fault, FaultError
 from .inline import Runner
 from .recorder import Recorder
@@ -83,8 +83,8 @@ class ChaosNetwork:
         """Connect new clients to another server from now on."""
         self._link.redirect(upstream)
 
-    def serve_api(self) -> int:
-        """Serve Toxiproxy's HTTP API for the engine; returns the port on 127.0.0.1."""
+    def serve_api(self) -> Api:
+        """Serve Toxiproxy's HTTP API for the engine."""
         return self._link.serve_api()
 
     def catch_up(self) -> None:

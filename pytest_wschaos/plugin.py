@@ -276,5 +276,6 @@ def toxiproxy(wschaos: Chaos) -> Iterator[Client]:
 
     if wschaos.virtual:
         wrong("toxiproxy: its client blocks, which takes real time: use clock='real'")
-    with connected("127.0.0.1", wschaos.serve_api()) as client:
+    host, port, prefix = wschaos.api
+    with connected(host, port, prefix=prefix) as client:
         yield client

@@ -17,11 +17,11 @@ wschaos(profile=None, seed=None, clock=None, time_limit=None, engine=None): figu
 test that uses \
 pytest-wschaos. profile: a Profile, a preset's name, or a path of a .toml or .json file. seed: a whole number. \
 clock: real, virtual (simulated network) or hybrid (virtual time over real sockets), or several, with commas between \
-them: one test each. time_limit: virtual seconds. engine: embedded, or process."""
+them: one test each. time_limit: virtual seconds. engine: as for the option."""
 
 NAMES = ("profile", "seed", "clock", "time_limit", "engine")
 CLOCKS = ("real", "virtual", "hybrid")
-ENGINES = ("embedded", "process")
+ENGINES = "embedded, process, binary, or the URL of a Toxiproxy's API (http://127.0.0.1:8474)"
 ENGINE_VARIABLE = "WSCHAOS_ENGINE"
 """Environment variable that names the engine; it goes before the ini value."""
 SWEEP = "_wschaos_sweep"
@@ -40,11 +40,12 @@ def add_options(parser: pytest.Parser) -> None:
         "seed": "seed of all randomness (default: a new one each session, shown with each failure)",
         "clock": "real (default), virtual (simulated network), hybrid (virtual time, real sockets), or several: a,b",
         "time_limit": "virtual seconds that a test may take (default: a day)",
-        "engine": "embedded (default; where a busy test makes it late, the tests after it have the other), or process",
+        "engine": f"{ENGINES}; default: embedded, and process after a test that made it late",
     }
     for name, text in told.items():
         group.addoption(f"--wschaos-{name.replace('_', '-')}", metavar=name.upper(), dest=f"wschaos_{name}", help=text)
         parser.addini(f"wschaos_{name}", text)
+    parser.addini("wschaos_toxiproxy_binary", "path of toxiproxy-server for the engine 'binary' (default: from PATH)")
     group.addoption("--wschaos-seeds", metavar="N", help="run each chaos test with N seeds, one after the other")
     group.addoption(
         "--wschaos-check-determinism",
@@ -204,13 +205,29 @@ def engine_of(node: pytest.Item) -> str | None:
 def session_engine(config: pytest.Config) -> str | None:
     """The engine of tests that do not say otherwise; None: nobody asked for one."""
     given = _by_option(config, "engine") or _by_variable() or _by_ini(config, "engine")
-    return None if given is None else _engine(given)
+    if given is None:
+        return None
+    engine, binary = _engine(given), config.getini("wschaos_toxiproxy_binary")
+    return f"binary:{binary}" if engine == "binary" and binary else engine
 
 
 def _engine(given: Given) -> str:
-    if given.value not in ENGINES:
-        wrong(f"{given.source} = {given.value!r}: must be {' or '.join(ENGINES)}")
+    if not is_engine(given.value):
+        wrong(f"{given.source} = {given.value!r}: must be {ENGINES}")
     return str(given.value)
+
+
+def is_engine(value: object) -> bool:
+    """Whether it names an engine."""
+    if not isinstance(value, str):
+        return False
+    if value in ("embedded", "process", "binary"):
+        return True
+    kind, _, rest = value.partition(":")
+    if kind == "binary":
+        return bool(rest)
+    host, _, port = rest.removeprefix("//").rstrip("/").rpartition(":")
+    return kind == "http" and bool(host) and port.isdecimal()
 
 
 def seeds_of(config: pytest.Config) -> int:

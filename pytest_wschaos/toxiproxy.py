@@ -27,11 +27,17 @@ class ToxiproxyError(RuntimeError):
 
 
 class Server:
-    """The API at ``host:port``."""
+    """The API at ``host:port``.
 
-    def __init__(self, host: str, port: int, timeout: float = TIMEOUT) -> None:
+    Args:
+        timeout: seconds that a call may take.
+        prefix: what the names of our proxies begin with, where others have some there too; clients do not see it.
+    """
+
+    def __init__(self, host: str, port: int, timeout: float = TIMEOUT, prefix: str = "") -> None:
         self.host = host
         self.port = port
+        self.prefix = prefix
         self._timeout = timeout
         self._session = requests.Session()
         self._session.trust_env = False  # neither HTTP_PROXY nor .netrc has a say
@@ -43,6 +49,10 @@ class Server:
             ToxiproxyError: none came in time, or its status is one that the library would take for success.
             NotFound, ProxyExists, InvalidToxic: the library's own.
         """
+        if path.startswith("/proxies/"):
+            path = f"/proxies/{self.prefix}{path.removeprefix('/proxies/')}"
+        elif path == "/proxies" and method == "POST":
+            options["json"] = {**options["json"], "name": self.prefix + options["json"]["name"]}
         url = f"http://{self.host}:{self.port}{path}"
         try:
             response = self._session.request(method, url, timeout=self._timeout, **options)
@@ -93,15 +103,18 @@ def _of_its_server(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _adopted(answer: Any, server: Server) -> Any:
-    """What the library has made, with its proxies as ours."""
+    """What the library has made, with its proxies as ours; those of others are left out."""
     match answer:
-        case toxiproxy.proxy.Proxy():
-            return Proxy(server, vars(answer))
+        case toxiproxy.proxy.Proxy() if not isinstance(answer, Proxy):
+            return Proxy(server, {**vars(answer), "name": answer.name.removeprefix(server.prefix)})
         case dict():
-            return {name: _adopted(one, server) for name, one in answer.items()}
-        case list():
-            return [_adopted(one, server) for one in answer]
+            adopted = [(one, _adopted(one, server)) for one in answer.values()]
+            return {new.name: new for old, new in adopted if _ours(old, server)}
     return answer
+
+
+def _ours(thing: Any, server: Server) -> bool:
+    return not isinstance(thing, toxiproxy.proxy.Proxy) or thing.name.startswith(server.prefix)
 
 
 class Proxy(toxiproxy.proxy.Proxy):  # type: ignore[misc]  # the library has no types
@@ -134,6 +147,16 @@ class Client(toxiproxy.Toxiproxy):  # type: ignore[misc]
             return False
         return True
 
+    def reset(self) -> bool:
+        """Enable the proxies, and remove their toxics; not those of others."""
+        if not self.server.prefix:
+            return bool(self.server.call("POST", "/reset"))
+        for proxy in self.proxies().values():
+            proxy.enable()
+            for name in proxy.toxics():
+                proxy.destroy_toxic(name)
+        return True
+
     def update_api_consumer(self, host: str, port: int) -> None:
         """Ask another server from now on."""
         self.server.close()
@@ -147,13 +170,13 @@ for _kind in (Proxy, Client):
 
 
 @contextmanager
-def connected(host: str, port: int, timeout: float = TIMEOUT) -> Iterator[Client]:
-    """A client for the server at ``host:port``, as long as the block lasts.
+def connected(host: str, port: int, timeout: float = TIMEOUT, prefix: str = "") -> Iterator[Client]:
+    """A client for the server at ``host:port``, as long as the block lasts; see :class:`Server`.
 
     Raises (from its calls):
         ToxiproxyError: no answer within ``timeout`` seconds, or a status that it would take for success.
     """
-    client = Client(Server(host, port, timeout))
+    client = Client(Server(host, port, timeout, prefix))
     try:
         yield client
     finally:

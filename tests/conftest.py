@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import trustme  # noqa: F401  # pytester takes back what a run in this process has imported; this cannot come twice
+from compat import servers
 
 from pytest_wschaos.engine.relay import new_loop
 from pytest_wschaos.settings import clock_of
@@ -34,7 +35,21 @@ _running: list[pytest.Item] = []
 
 
 ON_BOTH_ENGINES = ("test_faults.py", "test_wss.py", "test_toxiproxy_fixture.py")
-"""Suites of which each test with a fixture of ours runs on the engine of its process, and on that of another."""
+"""Suites of which each test with a fixture of ours runs on each engine; the real one where there is one."""
+NOT_BEHIND_A_REAL_ONE = {
+    # A reset is passed on as an end, and an end may become a reset.
+    "test_abort_is_a_reset_for_the_client",
+    "test_a_client_that_has_just_connected_is_live",
+    "test_disconnect_is_a_fin_though_the_client_has_bytes_under_way",
+    "test_live_connections_end_at_once",
+    # The client is seen behind the latency.
+    "test_latency_in_one_direction_leaves_the_other",
+    # Its upstream is the engine.
+    "test_the_proxy_of_the_test_is_there",
+    # Its kernel answers SYNs.
+    "test_unanswered_attempts_hang_until_removal",
+}
+"""Tests of what is otherwise, or not there, behind a real Toxiproxy: tests/test_engine_real.py has what is instead."""
 OUR_FIXTURES = {"wschaos", "wschaos_proxy"}
 
 
@@ -43,8 +58,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = any("engine" in mark.kwargs for mark in metafunc.definition.iter_markers("wschaos"))
     if metafunc.definition.path.name in ON_BOTH_ENGINES and OUR_FIXTURES & set(metafunc.fixturenames) and not chosen:
         metafunc.fixturenames.append("engine")
-        other = pytest.param("process", marks=pytest.mark.wschaos(engine="process"))
-        metafunc.parametrize("engine", ["embedded", other])
+        engines = {"process": "process"}
+        if (binary := servers.binary()) is not None and metafunc.function.__name__ not in NOT_BEHIND_A_REAL_ONE:
+            engines["binary"] = f"binary:{binary}"
+        others = (pytest.param(id, marks=pytest.mark.wschaos(engine=name)) for id, name in engines.items())
+        metafunc.parametrize("engine", ["embedded", *others])
     if metafunc.definition.path.parent.name == "engine" and inspect.iscoroutinefunction(metafunc.function):
         metafunc.fixturenames.append("shell")
         metafunc.parametrize("shell", SHELLS)
@@ -60,7 +78,7 @@ def _params(item: pytest.Item) -> Mapping[str, object]:
 
 
 def _other_way(item: pytest.Item) -> bool:
-    return _shell(item) == "asyncio" or _params(item).get("engine") == "process"
+    return _shell(item) == "asyncio" or _params(item).get("engine") in ("process", "binary")
 
 
 def _shell(item: pytest.Item) -> object:

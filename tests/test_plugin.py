@@ -9,6 +9,7 @@ import pytest
 
 # What is imported here, once, is not imported anew by each of the sessions in this process.
 from pytest_wschaos.checks.rule import rules
+from pytest_wschaos.settings import ENGINES
 
 rules()
 
@@ -265,7 +266,7 @@ def test_a_marker_goes_before_an_option_and_that_before_an_ini_value(project: py
     assert by_option == {"PLAIN": ["4.0", "0"], "MARKED": ["7.0", "0"], "NESTED": ["5.0", "1"]}
 
 
-ENGINES = """
+WHERE = """
 import os, time
 import pytest
 
@@ -288,7 +289,7 @@ async def test_virtual(wschaos):
 def test_the_engine_is_chosen_by_option_variable_or_ini_value(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project.makepyfile(ENGINES)
+    project.makepyfile(WHERE)
     always = {"marked": "embedded", "virtual": "embedded"}
     process = always | {"plain": "process", "elsewhere": "process"}
     embedded = always | {"plain": "embedded", "elsewhere": "embedded"}
@@ -306,7 +307,7 @@ def test_the_engine_is_chosen_by_option_variable_or_ini_value(
     assert engines("--wschaos-engine=embedded") == embedded
     monkeypatch.setenv("WSCHAOS_ENGINE", "docker")
     result = project.runpytest_inprocess()
-    result.stderr.fnmatch_lines(["ERROR: environment variable WSCHAOS_ENGINE = 'docker': must be embedded or process"])
+    result.stderr.fnmatch_lines([f"ERROR: environment variable WSCHAOS_ENGINE = 'docker': must be {ENGINES}"])
 
 
 HELD_UP = """
@@ -429,7 +430,7 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
         "engine=",
         "1": "test_bad.py::test_8: marker wschaos does not take an argument without a name: only "
         "profile=, seed=, clock=, time_limit=, engine=",
-        "engine='docker'": "marker wschaos(engine) = 'docker': must be embedded or process",
+        "engine='docker'": f"marker wschaos(engine) = 'docker': must be {ENGINES}",
     }
     project.makefile(".toml", bad="[backoff]\nfactor = 0.5\n")
     tests = [f"@pytest.mark.wschaos({mark})\ndef test_{n}(wschaos): pass\n" for n, mark in enumerate(wrong)]
@@ -445,8 +446,8 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
         (["--wschaos-seed=abc"], "--wschaos-seed = 'abc': must be a whole number"),
         (["--wschaos-seed="], "--wschaos-seed = '': must be a whole number"),
         (["-o", "wschaos_seed=abc"], "ini value wschaos_seed = 'abc': must be a whole number"),
-        (["--wschaos-engine=docker"], "--wschaos-engine = 'docker': must be embedded or process"),
-        (["-o", "wschaos_engine=docker"], "ini value wschaos_engine = 'docker': must be embedded or process"),
+        (["--wschaos-engine=docker"], f"--wschaos-engine = 'docker': must be {ENGINES}"),
+        (["-o", "wschaos_engine=docker"], f"ini value wschaos_engine = 'docker': must be {ENGINES}"),
         (["--wschaos-seeds=0"], "--wschaos-seeds = 0: must be a whole number, 1 or more"),
         (
             ["--wschaos-clock=fast"],

@@ -109,7 +109,7 @@ def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
 def test_clients_that_are_not_ours_ask_whom_they_always_asked(wschaos: Chaos) -> None:
     import toxiproxy
 
-    with connected("127.0.0.1", wschaos.serve_api()) as client, socket.socket() as free:
+    with connected(*wschaos.api[:2], prefix=wschaos.api.prefix) as client, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         other = toxiproxy.Toxiproxy()
         other.update_api_consumer("127.0.0.1", free.getsockname()[1])
@@ -124,8 +124,8 @@ def test_clients_that_are_not_ours_ask_whom_they_always_asked(wschaos: Chaos) ->
 def test_several_servers_are_controlled_side_by_side(wschaos: Chaos) -> None:
     with (
         Chaos() as second,
-        connected("127.0.0.1", wschaos.serve_api()) as client,
-        connected("127.0.0.1", second.serve_api()) as other,
+        connected(*wschaos.api[:2], prefix=wschaos.api.prefix) as client,
+        connected("127.0.0.1", second.api.port) as other,
     ):
         here, there = client.get_proxy("client"), other.get_proxy("client")
         here.add_toxic(type="latency", name="slow", attributes={"latency": 1})

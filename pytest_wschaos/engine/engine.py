@@ -114,9 +114,7 @@ class Engine:
     async def _add(
         self, name: str, listen: str, upstream: str, enabled: bool, toxics: Iterable[NewToxic], tls: Tls
     ) -> Proxy:
-        if self._refusals is None:
-            self._refusals = watch(asyncio.get_running_loop())
-        proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observers, refusals=self._refusals)
+        proxy = Proxy(name, listen, upstream, seed=self._seed, observer=self._observers, refusals=self.refusals)
         proxy.tls = tls
         for toxic in toxics:
             proxy.add(toxic)
@@ -127,6 +125,13 @@ class Engine:
         self.proxies[name] = proxy
         proxy.announce()
         return proxy
+
+    @property
+    def refusals(self) -> Refusals | None:
+        """How attempts are seen while a proxy refuses them; None: they are not."""
+        if self._refusals is None:
+            self._refusals = watch(asyncio.get_running_loop())
+        return self._refusals
 
     @staticmethod
     def check_new(name: str, upstream: str, where: str = "") -> None:

@@ -6,6 +6,7 @@ What it is asked for, and what it answers, is plain data: it may be in another p
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +18,8 @@ from .connection import How
 from .engine import Engine
 from .errors import NotFound
 from .observer import Observer
-from .proxy import Down, Proxy
+from .proxy import Down, Proxy, parse_address
+from .refusals import Expected
 from .tls import PLAIN, Tls, presenting
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Front:
         self._stopped: list[str] = []  # the listeners that refuse because of a fault
         self._upstream = upstream
         self._trust = ssl.create_default_context() if trust == "system" else trust
+        self._observer = observer
         self._tell = tell
         self._api: Api | None = None
 
@@ -108,6 +111,19 @@ class Front:
             proxy = self.engine.proxies[name]
             proxy.tls = replace(proxy.tls, client=context)
 
+    def expect(self, name: str, address: str) -> None:
+        """Tell of attempts on an address whose listener is not ours, and is down: as of those on a listener of ours."""
+        watching = self.engine.refusals
+        if watching is None:
+            self._observer.blind(name)
+        else:
+            watching.expect(parse_address(address)[1], Elsewhere(self._observer, name, address))
+
+    def forgive(self, address: str) -> None:
+        """That listener is there again."""
+        if self.engine.refusals is not None:
+            self.engine.refusals.forgive(parse_address(address)[1])
+
     async def serve_api(self) -> int:
         """Serve Toxiproxy's HTTP API for the engine; returns the port on 127.0.0.1."""
         from .api import Api  # only few tests need it
@@ -142,6 +158,24 @@ class Front:
         stopped, self._stopped = self._stopped, []
         for name in stopped:
             await self.engine.start(name)
+
+
+class Elsewhere(Expected):
+    """A listener that is not ours, and refuses."""
+
+    def __init__(self, observer: Observer, name: str, address: str) -> None:
+        self._observer = observer
+        self._name = name
+        self._host = ipaddress.ip_address(parse_address(address)[0])
+
+    def at(self, address: bytes) -> bool:
+        return ipaddress.ip_address(address) == self._host
+
+    def refused(self, at: float, late: float) -> None:
+        self._observer.refused(self._name, at, late)
+
+    def blind(self) -> None:
+        self._observer.blind(self._name)
 
 
 @contextmanager

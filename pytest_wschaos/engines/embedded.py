@@ -8,7 +8,7 @@ from typing import Any
 from ..engine.front import Action, Front, Trust
 from ..inline import Runner
 from ..recorder import Recorder
-from .link import Link
+from .link import Api, Link
 
 
 class Embedded(Link):
@@ -30,14 +30,22 @@ class Embedded(Link):
     def redirect(self, upstream: str) -> None:
         self._runner.call(self._front.redirect, upstream)
 
-    def serve_api(self) -> int:
-        return self._runner.run(self._front.serve_api())
+    def serve_api(self) -> Api:
+        return Api("127.0.0.1", self._runner.run(self._front.serve_api()))
 
     def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:
         self._runner.call(self._front.begin, id, fault, told, action)
 
     def heal(self, id: int, fault: str, action: Action) -> None:
         self._runner.effect(self._front.heal(id, fault, action))
+
+    def expect(self, name: str, address: str) -> None:
+        """Tell of attempts on the address of a listener that is not the engine's, and is down."""
+        self._runner.call(self._front.expect, name, address)
+
+    def forgive(self, address: str) -> None:
+        """That listener is there again."""
+        self._runner.call(self._front.forgive, address)
 
     def catch_up(self) -> None:
         self._runner.catch_up()

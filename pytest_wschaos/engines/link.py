@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..engine.front import Action
+
+
+class Api(NamedTuple):
+    """Where Toxiproxy's API is, and what the names of our proxies begin with there."""
+
+    host: str
+    port: int
+    prefix: str = ""
 
 
 class Link(Protocol):
@@ -22,7 +30,7 @@ class Link(Protocol):
     def redirect(self, upstream: str) -> None:
         """Connect new clients to another server."""
 
-    def serve_api(self) -> int:
+    def serve_api(self) -> Api:
         """Serve Toxiproxy's API; not on the engine's own loop."""
 
     def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:

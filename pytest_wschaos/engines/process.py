@@ -27,7 +27,7 @@ from ..engine.observer import Place, Tap, Way
 from ..recorder import Recorder
 from ..timeline import Timeline
 from .child import CONNECT, settled
-from .link import Link
+from .link import Api, Link
 from .shared import Shared
 from .wire import Unpacker, pack
 
@@ -192,8 +192,8 @@ class Process(Link):
     def redirect(self, upstream: str) -> None:
         self._request(Front.redirect, upstream)
 
-    def serve_api(self) -> int:
-        return self._request(Front.serve_api)  # type: ignore[no-any-return]
+    def serve_api(self) -> Api:
+        return Api("127.0.0.1", self._request(Front.serve_api))
 
     def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:
         self._request(Front.begin, id, fault, told, action)

@@ -1,0 +1,114 @@
+"""A real Toxiproxy that is started for the session, and ends with it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+from time import monotonic, sleep
+
+from ..toxiproxy import Server, ToxiproxyError
+from .shared import Shared
+
+NAME = "toxiproxy-server"
+START_TIMEOUT = 10.0
+"""Seconds that it has to answer."""
+END_TIMEOUT = 5.0
+"""Seconds that it has to end."""
+GUARD = """
+exec 3<&0
+"$@" </dev/null & server=$!
+{ read -r line <&3; kill "$server" 2>/dev/null; } &
+wait "$server"
+"""
+"""What the shell runs: the server, until its standard input ends, as it does with this process, however that ends."""
+
+
+class BinaryMissing(RuntimeError):
+    """There is no such program, or it does not start."""
+
+
+class Binary:
+    """The server, as a process of its own.
+
+    Args:
+        path: of the program; None: ``toxiproxy-server`` on PATH.
+
+    Raises:
+        BinaryMissing: there is none, or it does not answer in time; with what it said.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        found = shutil.which(path or NAME)
+        if found is None:
+            what = f"{path} is no program" if path else f"there is no {NAME} on PATH"
+            raise BinaryMissing(
+                f"engine 'binary': {what}: install Toxiproxy 2.12, or name it by the ini value wschaos_toxiproxy_binary"
+            )
+        self.port = _free_port()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "sh", found, "-host", "127.0.0.1", "-port", str(self.port)],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        try:
+            self._wait(found)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self, path: str) -> None:
+        end = monotonic() + START_TIMEOUT
+        while True:
+            server = Server("127.0.0.1", self.port)
+            with contextlib.closing(server), contextlib.suppress(ToxiproxyError):
+                server.call("GET", "/version")
+                return
+            if self._process.poll() is not None or monotonic() > end:
+                raise BinaryMissing(f"engine 'binary': {path} does not answer; it said:\n{self.log or '(nothing)'}")
+            sleep(0.005)
+
+    @property
+    def pid(self) -> int:
+        """The number of the shell that watches over it."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace").strip()
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+_shared: dict[str | None, Shared[Binary]] = {}
+
+
+def shared(path: str | None = None) -> Binary:
+    """The server that all tests of this process share, of a program."""
+    return _shared.setdefault(path, Shared(lambda: Binary(path))).get()

@@ -1,0 +1,234 @@
+"""A real Toxiproxy in front of the engine: it carries out what it can, and what it cannot still works."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from compat import servers
+from talk import LATER
+from websockets.sync.client import connect
+
+from pytest_wschaos import Chaos, Profile
+from pytest_wschaos.engines.binary import Binary, BinaryMissing, shared
+from pytest_wschaos.toxiproxy import Client, ToxiproxyError, connected
+
+QUICK = Profile.preset("default").scaled(0.05)
+
+
+@pytest.fixture(scope="module")
+def binary() -> str:
+    """Where the program is."""
+    if (found := servers.binary()) is not None:
+        return found
+    if os.environ.get(servers.REQUIRE) == "1":
+        pytest.fail(servers.HOW, pytrace=False)
+    pytest.skip(servers.HOW)
+
+
+@pytest.fixture
+def chaos(binary: str) -> Iterator[Chaos]:
+    with Chaos(profile=QUICK, engine=f"binary:{binary}") as chaos:
+        yield chaos
+
+
+@pytest.fixture
+def client(binary: str) -> Iterator[Client]:
+    with connected("127.0.0.1", shared(binary).port) as client:
+        yield client
+
+
+def toxics(client: Client) -> dict[str, tuple[str, str, object]]:
+    (proxy,) = client.proxies().values()
+    return {toxic.name: (toxic.type, toxic.stream, toxic.attributes) for toxic in proxy.toxics().values()}
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def until(true: object) -> None:
+    assert callable(true)
+    end = time.monotonic() + LATER
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_proxy_in_front_is_the_real_one(chaos: Chaos, client: Client) -> None:
+    (proxy,) = client.proxies().values()
+    assert proxy.listen == f"{chaos.host}:{chaos.port}"
+    assert chaos.serve_api() == client.server.port
+    with connect(chaos.echo_url) as echo:
+        echo.send("through both")
+        assert echo.recv(LATER) == "through both"
+    chaos.stop()
+    assert client.proxies() == {}
+
+
+def test_it_carries_out_what_it_can(chaos: Chaos, client: Client) -> None:
+    with chaos.latency(0.01, 0.005, must_bite=False), chaos.bandwidth(5000, "down", must_bite=False):
+        assert toxics(client) == {
+            "wschaos-latency-1-upstream": ("latency", "upstream", {"latency": 10, "jitter": 5}),
+            "wschaos-latency-1-downstream": ("latency", "downstream", {"latency": 10, "jitter": 5}),
+            "wschaos-bandwidth-2-downstream": ("bandwidth", "downstream", {"rate": 5}),
+        }
+        second = chaos.url_for("second")
+        assert all(len(proxy.toxics()) == 3 for proxy in client.proxies().values())
+        with chaos.refuse(must_bite=False):
+            assert [proxy.enabled for proxy in client.proxies().values()] == [False, False]
+        assert [proxy.enabled for proxy in client.proxies().values()] == [True, True]
+        assert second != chaos.url
+    assert all(not proxy.toxics() for proxy in client.proxies().values())
+
+
+@pytest.mark.parametrize("seconds", [0.0105, 0.01])
+def test_what_it_cannot_do_in_whole_milliseconds_the_engine_does(chaos: Chaos, client: Client, seconds: float) -> None:
+    with chaos.latency(seconds, must_bite=False):
+        assert bool(toxics(client)) == (seconds == 0.01)
+
+
+def test_a_latency_takes_its_time_and_the_client_is_seen_behind_it(chaos: Chaos) -> None:
+    with connect(chaos.echo_url) as echo, chaos.latency(0.1, direction="down"):
+        start = time.monotonic()
+        echo.send("slow")
+        assert echo.recv(LATER) == "slow"
+        assert time.monotonic() - start >= 0.099
+    up, down = (chaos.wait("text", timeout=LATER, place="client") for _ in range(2))
+    assert (up.way, down.way) == ("up", "down")
+
+
+def test_a_reset_reaches_the_client_as_an_end(chaos: Chaos) -> None:
+    with socket.create_connection((chaos.host, chaos.port)) as idle:
+        chaos.wait("attempt", timeout=LATER)
+        chaos.abort()
+        idle.settimeout(LATER)
+        assert idle.recv(1) == b""
+    assert chaos.wait("cut", timeout=LATER)["how"] == "reset"
+
+
+def test_where_its_kernel_answers_a_client_waits_for_the_engine(chaos: Chaos) -> None:
+    async def attempt() -> None:
+        reader, writer = await asyncio.open_connection(chaos.host, chaos.port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.2)
+        writer.close()
+
+    with chaos.unanswered():
+        asyncio.run(attempt())
+    assert chaos.wait("fault", timeout=LATER)["silent"] is True
+
+
+def test_a_client_is_judged_behind_it(chaos: Chaos) -> None:
+    client = chaos.client()
+    chaos.wait("ready", timeout=LATER)
+    for fault in (chaos.silent_drop, chaos.disconnect, chaos.refuse):
+        with fault():
+            chaos.wait("attempt", timeout=LATER)
+        chaos.wait("ready", timeout=LATER)
+    client.send("topic", "after all")
+    chaos.wait("ack", timeout=LATER, place="client")
+    chaos.assert_rules("RECONNECT-01", "HEARTBEAT-02", "BACKOFF-01", "REPLAY-06", "AUTH-01")
+
+
+def test_it_may_run_already_and_keeps_what_others_have_there(client: Client) -> None:
+    url = f"http://127.0.0.1:{client.server.port}"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "{}:{}".format(*server.getsockname())
+        client.create(name="theirs", listen="127.0.0.1:0", upstream=address)
+        try:
+            with Chaos(engine=url) as first, Chaos(engine=url) as second:
+                assert len(client.proxies()) == 3
+                assert first.url != second.url
+            assert list(client.proxies()) == ["theirs"]
+        finally:
+            client.get_proxy("theirs").destroy()
+
+
+def test_one_that_does_not_run_is_named() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(ToxiproxyError, match=f"GET {url}/proxies: .*refused"):
+            Chaos(engine=url)
+
+
+KILLED = """
+import os, signal, sys
+from pytest_wschaos import Chaos
+with Chaos(engine=sys.argv[1]) as chaos:
+    print(chaos.port, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(engine: str) -> int:
+    """The port of a test whose process was killed."""
+    ran = subprocess.run([sys.executable, "-c", KILLED, engine], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert ran.returncode == -signal.SIGKILL
+    return int(ran.stdout)
+
+
+def test_it_ends_with_a_process_that_is_killed(binary: str) -> None:
+    port = killed(f"binary:{binary}")
+    with socket.socket() as attempt:
+        until(lambda: attempt.connect_ex(("127.0.0.1", port)) != 0)
+
+
+def test_what_a_process_that_was_killed_has_left_is_destroyed_by_the_next(binary: str) -> None:
+    server = Binary(binary)
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        killed(url)
+        with connected("127.0.0.1", server.port) as client:
+            assert len(client.proxies()) == 1
+            with Chaos(engine=url):
+                assert len(client.proxies()) == 1
+            assert client.proxies() == {}
+    finally:
+        server.stop()
+
+
+def test_its_end_amid_a_test_is_no_fault_of_the_client(binary: str) -> None:
+    server = Binary(binary)
+    with Chaos(engine=f"http://127.0.0.1:{server.port}") as chaos, connect(chaos.echo_url):
+        server.stop()
+        for ask in (chaos.check, lambda: chaos.latency(0.01), chaos.refuse, lambda: chaos.url_for("second")):
+            with pytest.raises(ToxiproxyError, match="refused"):
+                ask()
+
+
+def test_it_ends_when_it_is_stopped(binary: str) -> None:
+    server = Binary(binary)
+    (pid,) = (int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()[:1])
+    server.stop()
+    until(lambda: gone(pid))
+
+
+def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BinaryMissing, match="engine 'binary': there is no toxiproxy-server on PATH: install"):
+        Chaos(engine="binary")
+    with pytest.raises(BinaryMissing, match="engine 'binary': /no/such is no program: install"):
+        Chaos(engine="binary:/no/such")
+
+
+def test_a_program_that_does_not_answer_is_named_with_what_it_says(tmp_path: Path) -> None:
+    program = tmp_path / "toxiproxy-server"
+    program.write_text("#!/bin/sh\necho no luck\nexit 3\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    with pytest.raises(BinaryMissing, match="toxiproxy-server does not answer; it said:\nno luck"):
+        Chaos(engine=f"binary:{program}")
