@@ -80,7 +80,8 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     Raises:
         EngineDied: the engine's process ended before it was of use.
-        RuntimeError: there is no such process on this platform, or it would have to know ``upstream_ssl``.
+        EngineMissing: there is no such process on this platform, no such program, or no answer at that URL.
+        RuntimeError: the engine's process would have to know ``upstream_ssl``.
         UpstreamError: nothing listens there, or the name cannot be resolved; or TLS is to be ended in front of a
             server that speaks none.
         TrustmeMissing: TLS is to be ended, and the extra ``tls`` is not installed.
@@ -118,7 +119,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         self._started = ExitStack()
         """What has to be ended, in the order in which it was started; all of it is, whatever fails."""
         self._runner = runner(loop)
-        self.engine = engine if isinstance(self._runner, LoopThread) else "embedded"
+        self.engine = _engine(engine) if isinstance(self._runner, LoopThread) else "embedded"
         """Where the engine runs."""
         self._started.callback(self._runner.stop)
         try:
@@ -535,6 +536,14 @@ class Chaos(ChaosProxy):
         self._path, self._query = path, ""
         self._network.redirect(f"127.0.0.1:{server.port}")
         return self.url
+
+
+def _engine(name: str) -> str:
+    if name != "auto":
+        return name
+    from .engines.named import first
+
+    return first(None)
 
 
 def _require_no_loop() -> None:

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting costs 7 ms at each 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from .settings import (
     asked,
     check,
     engine_of,
+    engine_there_is,
     repeat_command,
     seed_of,
     seeds_of,
@@ -82,6 +83,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, No
     yield
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """What ``auto`` has come to."""
+    asked_for = session_engine(config)
+    return [f"wschaos: engine auto: {engine_there_is(config, 'auto')}"] if asked_for == "auto" else []
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the engine's process while the first tests are made ready, where they need it."""
     config = session.config
@@ -116,8 +123,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     node, loop = request.node, virtual_time.loop_of(request)
     chosen = None if engine_of(node) or loop is not None else node.config.stash.get(_moved, None)
-    engine = engine_of(node) or chosen or "embedded"
+    engine = engine_there_is(node.config, engine_of(node) or chosen or "embedded")
     return {"seed": seed_of(node), "repeat": repeat_command(node, chosen), "loop": loop, "engine": engine}
+
+
+@contextmanager
+def _engine_required(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where the engine is not there, one line says so; or the test is skipped, if that was asked for."""
+    try:
+        yield
+    except RuntimeError as error:
+        from .engines.link import EngineMissing
+
+        if not isinstance(error, EngineMissing):
+            raise
+        if request.config.getoption("wschaos_skip_missing"):
+            pytest.skip(str(error))
+        wrong(str(error))
 
 
 def _keep(request: pytest.FixtureRequest, chaos: ChaosProxy) -> None:
@@ -228,7 +250,9 @@ def wschaos(
     from .harness import Chaos
 
     figures, dialect = _figures(request, wschaos_profile), _readable(wschaos_dialect)
-    with Chaos(profile=figures, dialect=dialect, **_settings(request)) as chaos:
+    with _engine_required(request):
+        chaos = Chaos(profile=figures, dialect=dialect, **_settings(request))
+    with chaos:
         _keep(request, chaos)
         yield chaos
 
@@ -260,7 +284,8 @@ def wschaos_proxy(
     def make(upstream: str, **options: Any) -> ChaosProxy:
         # Moved elsewhere by nobody's wish, the engine could not know that context.
         here = {"engine": "embedded"} if "upstream_ssl" in options and engine_of(request.node) is None else {}
-        proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **settings, **here, **options})
+        with _engine_required(request):
+            proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **settings, **here, **options})
         made.callback(proxy.stop)
         _keep(request, proxy)
         return proxy

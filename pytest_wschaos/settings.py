@@ -21,7 +21,7 @@ them: one test each. time_limit: virtual seconds. engine: as for the option."""
 
 NAMES = ("profile", "seed", "clock", "time_limit", "engine")
 CLOCKS = ("real", "virtual", "hybrid")
-ENGINES = "embedded, process, binary, or the URL of a Toxiproxy's API (http://127.0.0.1:8474)"
+ENGINES = "embedded, process, binary, auto, or the URL of a Toxiproxy's API (http://127.0.0.1:8474)"
 ENGINE_VARIABLE = "WSCHAOS_ENGINE"
 """Environment variable that names the engine; it goes before the ini value."""
 SWEEP = "_wschaos_sweep"
@@ -29,6 +29,8 @@ SWEEP = "_wschaos_sweep"
 CLOCK = "_wschaos_clock"
 """The parameter by which a test is run on one clock after the other."""
 
+_auto: pytest.StashKey[str] = pytest.StashKey()
+"""What ``auto`` has come to, in this session."""
 _session_seed: pytest.StashKey[int] = pytest.StashKey()
 
 
@@ -47,6 +49,7 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(f"wschaos_{name}", text)
     parser.addini("wschaos_toxiproxy_binary", "path of toxiproxy-server for the engine 'binary' (default: from PATH)")
     group.addoption("--wschaos-seeds", metavar="N", help="run each chaos test with N seeds, one after the other")
+    group.addoption("--wschaos-skip-missing", action="store_true", help="skip tests whose engine is not there")
     group.addoption(
         "--wschaos-check-determinism",
         action="store_true",
@@ -205,9 +208,18 @@ def engine_of(node: pytest.Item) -> str | None:
 def session_engine(config: pytest.Config) -> str | None:
     """The engine of tests that do not say otherwise; None: nobody asked for one."""
     given = _by_option(config, "engine") or _by_variable() or _by_ini(config, "engine")
-    if given is None:
-        return None
-    engine, binary = _engine(given), config.getini("wschaos_toxiproxy_binary")
+    return None if given is None else _engine(given)
+
+
+def engine_there_is(config: pytest.Config, engine: str) -> str:
+    """What the name of an engine means: ``auto`` is the first that is there, ``binary`` may have its ini value."""
+    binary = config.getini("wschaos_toxiproxy_binary")
+    if engine == "auto":
+        if _auto not in config.stash:
+            from .engines.named import first
+
+            config.stash[_auto] = first(binary or None)
+        return config.stash[_auto]
     return f"binary:{binary}" if engine == "binary" and binary else engine
 
 
@@ -221,7 +233,7 @@ def is_engine(value: object) -> bool:
     """Whether it names an engine."""
     if not isinstance(value, str):
         return False
-    if value in ("embedded", "process", "binary"):
+    if value in ("embedded", "process", "binary", "auto"):
         return True
     kind, _, rest = value.partition(":")
     if kind == "binary":

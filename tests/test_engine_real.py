@@ -19,7 +19,9 @@ from talk import LATER
 from websockets.sync.client import connect
 
 from pytest_wschaos import Chaos, Profile
-from pytest_wschaos.engines.binary import Binary, BinaryMissing, shared
+from pytest_wschaos.engines import named
+from pytest_wschaos.engines.binary import Binary, shared
+from pytest_wschaos.engines.link import EngineMissing
 from pytest_wschaos.toxiproxy import Client, ToxiproxyError, connected
 
 QUICK = Profile.preset("default").scaled(0.05)
@@ -162,7 +164,7 @@ def test_one_that_does_not_run_is_named() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(ToxiproxyError, match=f"GET {url}/proxies: .*refused"):
+        with pytest.raises(EngineMissing, match=f"engine '{url}': no Toxiproxy answers there: .*refused"):
             Chaos(engine=url)
 
 
@@ -202,6 +204,20 @@ def test_what_a_process_that_was_killed_has_left_is_destroyed_by_the_next(binary
         server.stop()
 
 
+def test_auto_takes_the_first_that_is_there(
+    binary: str, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{client.server.port}"
+    monkeypatch.setattr(named, "DEFAULT", url)
+    assert named.first(binary) == url
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(named, "DEFAULT", f"http://127.0.0.1:{free.getsockname()[1]}")
+        assert named.first(binary) == f"binary:{binary}"
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert named.first(None) == "embedded"
+
+
 def test_its_end_amid_a_test_is_no_fault_of_the_client(binary: str) -> None:
     server = Binary(binary)
     with Chaos(engine=f"http://127.0.0.1:{server.port}") as chaos, connect(chaos.echo_url):
@@ -220,9 +236,9 @@ def test_it_ends_when_it_is_stopped(binary: str) -> None:
 
 def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BinaryMissing, match="engine 'binary': there is no toxiproxy-server on PATH: install"):
+    with pytest.raises(EngineMissing, match="engine 'binary': there is no toxiproxy-server on PATH: install"):
         Chaos(engine="binary")
-    with pytest.raises(BinaryMissing, match="engine 'binary': /no/such is no program: install"):
+    with pytest.raises(EngineMissing, match="engine 'binary': /no/such is no program: install"):
         Chaos(engine="binary:/no/such")
 
 
@@ -230,5 +246,5 @@ def test_a_program_that_does_not_answer_is_named_with_what_it_says(tmp_path: Pat
     program = tmp_path / "toxiproxy-server"
     program.write_text("#!/bin/sh\necho no luck\nexit 3\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    with pytest.raises(BinaryMissing, match="toxiproxy-server does not answer; it said:\nno luck"):
+    with pytest.raises(EngineMissing, match="toxiproxy-server does not answer; it said:\nno luck"):
         Chaos(engine=f"binary:{program}")

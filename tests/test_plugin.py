@@ -373,6 +373,32 @@ def test_an_engine_that_was_killed_is_told_by_the_test_alone(project: pytest.Pyt
     assert text.count("what was seen is not whole: the engine's process was ended by signal 9") == 1
 
 
+def test_an_engine_that_is_not_there_is_one_line_or_a_skip(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(project.path))
+    project.makepyfile(
+        "def test_it(wschaos): pass\n"
+        "def test_factory(wschaos_proxy): wschaos_proxy('127.0.0.1:9')\n"
+        "def test_other(): pass\n"
+    )
+    result = project.runpytest_inprocess("--wschaos-engine=binary")
+    result.assert_outcomes(passed=1, errors=1, failed=1)
+    assert errors(result)[0].startswith("engine 'binary': there is no toxiproxy-server on PATH: install")
+    project.runpytest_inprocess("--wschaos-engine=binary", "--wschaos-skip-missing").assert_outcomes(
+        passed=1, skipped=1, failed=1
+    )
+
+
+def test_auto_says_what_it_has_come_to(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(project.path))
+    monkeypatch.setattr("pytest_wschaos.engines.named.DEFAULT", "http://127.0.0.1:9")
+    project.makepyfile("def test_it(wschaos): assert wschaos.engine == 'embedded'\n")
+    result = project.runpytest_inprocess("--wschaos-engine=auto")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["wschaos: engine auto: embedded"])
+
+
 def test_without_a_seed_all_tests_of_a_session_share_a_new_one(project: pytest.Pytester) -> None:
     project.makepyfile("def test_a(wschaos):\n    print('PLAIN', wschaos.seed, '.')\n")
     first, second = (told(project.runpytest_inprocess("-s"))["PLAIN"] for _ in range(2))

@@ -10,6 +10,7 @@ import tempfile
 from time import monotonic, sleep
 
 from ..toxiproxy import Server, ToxiproxyError
+from .link import EngineMissing
 from .shared import Shared
 
 NAME = "toxiproxy-server"
@@ -26,10 +27,6 @@ wait "$server"
 """What the shell runs: the server, until its standard input ends, as it does with this process, however that ends."""
 
 
-class BinaryMissing(RuntimeError):
-    """There is no such program, or it does not start."""
-
-
 class Binary:
     """The server, as a process of its own.
 
@@ -37,14 +34,14 @@ class Binary:
         path: of the program; None: ``toxiproxy-server`` on PATH.
 
     Raises:
-        BinaryMissing: there is none, or it does not answer in time; with what it said.
+        EngineMissing: there is none, or it does not answer in time; with what it said.
     """
 
     def __init__(self, path: str | None = None) -> None:
         found = shutil.which(path or NAME)
         if found is None:
             what = f"{path} is no program" if path else f"there is no {NAME} on PATH"
-            raise BinaryMissing(
+            raise EngineMissing(
                 f"engine 'binary': {what}: install Toxiproxy 2.12, or name it by the ini value wschaos_toxiproxy_binary"
             )
         self.port = _free_port()
@@ -69,7 +66,7 @@ class Binary:
                 server.call("GET", "/version")
                 return
             if self._process.poll() is not None or monotonic() > end:
-                raise BinaryMissing(f"engine 'binary': {path} does not answer; it said:\n{self.log or '(nothing)'}")
+                raise EngineMissing(f"engine 'binary': {path} does not answer; it said:\n{self.log or '(nothing)'}")
             sleep(0.005)
 
     @property

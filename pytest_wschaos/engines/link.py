@@ -8,6 +8,10 @@ from typing import Any, NamedTuple, Protocol
 from ..engine.front import Action
 
 
+class EngineMissing(RuntimeError):
+    """The engine that was named is not there."""
+
+
 class Api(NamedTuple):
     """Where Toxiproxy's API is, and what the names of our proxies begin with there."""
 

@@ -27,7 +27,7 @@ from ..engine.observer import Place, Tap, Way
 from ..recorder import Recorder
 from ..timeline import Timeline
 from .child import CONNECT, settled
-from .link import Api, Link
+from .link import Api, EngineMissing, Link
 from .shared import Shared
 from .wire import Unpacker, pack
 
@@ -51,12 +51,12 @@ class EngineProcess:
     """The process. It ends with this one, whatever happens.
 
     Raises:
-        RuntimeError: this platform cannot hand sockets to another process.
+        EngineMissing: this platform cannot hand sockets to another process.
     """
 
     def __init__(self) -> None:
         if not hasattr(socket, "send_fds"):
-            raise RuntimeError("engine 'process': sockets cannot be handed over on this platform: use 'embedded'")
+            raise EngineMissing("engine 'process': sockets cannot be handed over on this platform: use 'embedded'")
         self._control, theirs = socket.socketpair()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         folder = str(Path(__file__).parents[2])
@@ -159,7 +159,8 @@ class Process(Link):
         upstream, trust, seed: as for the front.
 
     Raises:
-        RuntimeError: trust in what only this process knows, or no such process on this platform.
+        EngineMissing: no such process on this platform.
+        RuntimeError: trust in what only this process knows.
         EngineDied: it ended while it was started.
     """
 
