@@ -195,9 +195,11 @@ def _given_up_in_time(story: Story, course: Course, connection: Connection) -> F
     # Ready, refused, rejected, closed or cut by somebody else: that is no silence.
     close, end = server_close(connection), connection.end
     others = [close, end if end is not None and end["by"] == "proxy" else None]
-    ended = any(event is not None and event.at <= due + GRACE for event in others)
+    ended = min((event.at for event in others if event is not None), default=None)
     answered = connection.response is not None and connection.response["status"] != 101
-    if (connection.ready is not None and connection.ready <= due + GRACE) or connection.refused or answered or ended:
+    if (connection.ready is not None and connection.ready <= due + GRACE) or connection.refused or answered:
+        return None
+    if ended is not None and by(story.record, due, ended, since=connection.attempt) is not Timing.BROKEN:
         return None
     if asked(client, "close", connection, due) is not None:
         return None

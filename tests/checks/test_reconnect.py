@@ -216,6 +216,13 @@ class TestOpenTimeout:
             assert verdict("RECONNECT-04", s.record(100)).outcome is outcome
 
     @pytest.mark.parametrize(("lag", "outcome"), [(0.1, INCONCLUSIVE), (0.01, FAIL)])
+    def test_the_proxy_was_too_late_to_see_who_ended_it_first(self, lag: float, outcome: Outcome) -> None:
+        s = Script()
+        s.opened(0.0, ready=False)
+        s.lag(10.0, lag).end(10.2, by="proxy")
+        assert verdict("RECONNECT-04", s.record(100)).outcome is outcome
+
+    @pytest.mark.parametrize(("lag", "outcome"), [(0.1, INCONCLUSIVE), (0.01, FAIL)])
     def test_ready_late_on_a_busy_machine(self, lag: float, outcome: Outcome) -> None:
         s = Script()
         s.opened(0.0, ready=False)
