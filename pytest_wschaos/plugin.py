@@ -94,10 +94,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if session_engine(config) != "process" or config.option.collectonly or not any(map(uses_chaos, session.items)):
         return
-    from .engines.process import shared
+    from .engines.process import shared  # it ends with this process
 
     shared.get()
-    config.add_cleanup(shared.end)
 
 
 @pytest.hookimpl(tryfirst=True)
