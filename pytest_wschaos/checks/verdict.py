@@ -56,7 +56,12 @@ def unsupported(seen: str) -> Finding:
     return Finding(Outcome.UNSUPPORTED, seen)
 
 
-_RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
+_WEIGHT = {
+    outcome: weight
+    for weight, outcome in enumerate(
+        (Outcome.UNSUPPORTED, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.NON_STRICT, Outcome.FAIL)
+    )
+}
 
 
 def worst(findings: Iterable[Finding | None], *, otherwise: Finding) -> Finding:
@@ -65,13 +70,12 @@ def worst(findings: Iterable[Finding | None], *, otherwise: Finding) -> Finding:
     Several clients or connections are judged one by one; one that could not be judged does not hide
     another that could; None says nothing at all.
     """
-    found = sorted((f for f in findings if f is not None), key=lambda finding: _RANK[finding.outcome])
-    if not found:
-        return otherwise
-    if found[-1].outcome is Outcome.FAIL:
-        return found[-1]
-    judged = [f for f in found if f.outcome in (Outcome.PASS, Outcome.NON_STRICT)]
-    return judged[-1] if judged else found[-1]
+    decides = None
+    for finding in findings:
+        # Of equals the last one.
+        if finding is not None and (decides is None or _WEIGHT[finding.outcome] >= _WEIGHT[decides.outcome]):
+            decides = finding
+    return otherwise if decides is None else decides
 
 
 @dataclass(frozen=True, slots=True)

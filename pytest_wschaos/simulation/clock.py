@@ -105,6 +105,12 @@ class VirtualClock(_Base):
         """When the next timer is due."""
         return self._scheduled[0].when() if self._scheduled else None
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether tasks, asynchronous generators or threads are left that have to be ended."""
+        left = self._asyncgens or self._default_executor  # type: ignore[attr-defined]
+        return bool(left or asyncio.all_tasks(self))
+
     def close(self) -> None:
         """Close it. Tasks that would not end are ended, so that no later run hears of them."""
         with contextlib.ExitStack() as ending:  # whatever fails, the rest is done

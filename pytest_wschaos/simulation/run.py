@@ -47,5 +47,13 @@ def run(
         SimulationError: it ran into its limit of time, a deadlock or a livelock.
         ValueError: see :func:`make_loop`.
     """
-    with asyncio.Runner(loop_factory=lambda: make_loop(clock, seed=seed, time_limit=time_limit)) as runner:
+    loop = make_loop(clock, seed=seed, time_limit=time_limit)
+    runner = asyncio.Runner(loop_factory=lambda: loop)
+    try:
         return runner.run(main())
+    finally:
+        if loop.unfinished:
+            runner.close()
+        else:  # without the three runs of the loop in which a runner ends what there is not
+            asyncio.set_event_loop(None)
+            loop.close()
