@@ -397,10 +397,10 @@ def trials(echo: str, source: str) -> list[Trial]:
     memory = Figure(f"an idle connection, of {IDLE}", "bytes", "bytes", {TOXIPROXY: 0.1}, at_most=True)
     process = Figure("wschaos serve: start to first byte", "ms", "ms", at_most=True, limit=100)
     fixtures = []
-    for engine, where, limit in (("embedded", "thread", 5), ("process", "process", 100)):
-        start = Figure(f"fixtures, engine on a {where}: call to first byte", "ms", "ms", at_most=True, limit=limit)
+    for engine, where, limit in (("embedded", "on a thread", 5), ("process", "in a process", 100)):
+        start = Figure(f"fixtures, engine {where}: call to first byte", "ms", "ms", at_most=True, limit=limit)
         fixtures.append(Trial(call_to_first_byte(echo, engine), (start,), (OURS,), 5))
-        name = f"fixtures, engine on a {where}: latency of 50 ms beside a busy test: error"
+        name = f"fixtures, engine {where}: latency of 50 ms beside a busy test: error"
         errors = (
             Figure(f"{name} p50", "p50_us", "µs", at_most=True),
             Figure(f"{name} p90", "p90_us", "µs", at_most=True),
