@@ -20,7 +20,7 @@ from .background import CANCEL_TIMEOUT, LoopThread
 from .checks.rule import judge, select
 from .checks.verdict import Outcome, Verdict
 from .client_handle import ClientHandle
-from .cursor import Cursor
+from .cursor import Cursor, EventTimeout
 from .dialect import Dialect
 from .engine.front import Trust
 from .engines.embedded import Embedded
@@ -87,6 +87,9 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         TrustmeMissing: TLS is to be ended, and the extra ``tls`` is not installed.
     """
 
+    _serves = False
+    """Whether the server is on the loop of the test's thread, so that its delays are the server's."""
+
     def __init__(
         self,
         upstream: str,
@@ -119,10 +122,10 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         self._started = ExitStack()
         """What has to be ended, in the order in which it was started; all of it is, whatever fails."""
         self._runner = runner(loop)
-        self.engine = _engine(engine) if isinstance(self._runner, LoopThread) else "embedded"
-        """Where the engine runs."""
         self._started.callback(self._runner.stop)
         try:
+            self.engine = _engine(engine) if isinstance(self._runner, LoopThread) else "embedded"
+            """Where the engine runs."""
             self._start()
         except BaseException:
             self._started.close()
@@ -147,8 +150,9 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         )
         self._started.callback(self._network.stop)
         self._meter = LagMeter(loop, self.timeline.late)
-        self._runner.call(self._meter.start)
-        self._started.callback(self._runner.call, self._meter.stop)
+        if self._serves or self.engine != "process":
+            self._runner.call(self._meter.start)
+            self._started.callback(self._runner.call, self._meter.stop)
         self._listen(CLIENT)
 
     def _link(self, instants: Instants | None) -> Link:
@@ -158,10 +162,10 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         here = Embedded(self._runner, self._recorder, self._address, trust, seed=self.seed)
         if self.engine == "embedded":
             return here
-        from .engines.named import server  # only who has a real Toxiproxy needs its client
+        from .engines.named import find  # only who has a real Toxiproxy needs its client
         from .engines.real import Real
 
-        return Real(here, server(self.engine), self.timeline)
+        return Real(here, find(self.engine), self.timeline, slowest=self.profile.heartbeat.deadline / 2)
 
     def _listen(self, client: str) -> None:
         """A listener of a client, unless it has one."""
@@ -288,7 +292,11 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
             ValueError: there is no such kind of event.
         """
         __tracebackhide__ = True
-        return await self._cursor.wait_for(kind, count, self._timeout(timeout), client, place)
+        try:
+            return await self._cursor.wait_for(kind, count, self._timeout(timeout), client, place)
+        except EventTimeout:
+            self._network.catch_up()  # an engine that has ended is another matter
+            raise
 
     def wait(
         self,
@@ -308,7 +316,11 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         __tracebackhide__ = True
         self._runner.require_other_thread()
         _require_no_loop()
-        return self._cursor.wait(kind, count, self._timeout(timeout), client, place)
+        try:
+            return self._cursor.wait(kind, count, self._timeout(timeout), client, place)
+        except EventTimeout:
+            self._network.catch_up()
+            raise
 
     def _timeout(self, timeout: float | None) -> float:
         return self.profile.patience if timeout is None else timeout
@@ -383,6 +395,8 @@ class Chaos(ChaosProxy):
         seed: where all randomness comes from, tokens included.
         repeat, loop, engine: as for :class:`ChaosProxy`.
     """
+
+    _serves = True
 
     def __init__(
         self,

@@ -282,7 +282,8 @@ def wschaos_proxy(
 
     def make(upstream: str, **options: Any) -> ChaosProxy:
         # Moved elsewhere by nobody's wish, the engine could not know that context.
-        here = {"engine": "embedded"} if "upstream_ssl" in options and engine_of(request.node) is None else {}
+        stays = "upstream_ssl" in options and engine_of(request.node) is None
+        here = {"engine": "embedded", "repeat": repeat_command(request.node)} if stays else {}
         with _engine_required(request):
             proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **settings, **here, **options})
         made.callback(proxy.stop)

@@ -214,6 +214,8 @@ def session_engine(config: pytest.Config) -> str | None:
 def engine_there_is(config: pytest.Config, engine: str) -> str:
     """What the name of an engine means: ``auto`` is the first that is there, ``binary`` may have its ini value."""
     binary = config.getini("wschaos_toxiproxy_binary")
+    if os.sep in binary:
+        binary = str((config.inipath.parent if config.inipath else config.rootpath) / binary)
     if engine == "auto":
         if _auto not in config.stash:
             from .engines.named import first
@@ -239,7 +241,8 @@ def is_engine(value: object) -> bool:
     if kind == "binary":
         return bool(rest)
     host, _, port = rest.removeprefix("//").rstrip("/").rpartition(":")
-    return kind == "http" and bool(host) and port.isdecimal()
+    plain = bool(host) and not set(host) & set("/:@[]?#")  # of IPv6, toxiproxy-python knows nothing
+    return kind == "http" and rest.startswith("//") and plain and port.isdecimal() and 0 < int(port[:6]) < 65536
 
 
 def seeds_of(config: pytest.Config) -> int:

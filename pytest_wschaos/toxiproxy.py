@@ -74,14 +74,16 @@ _asked: ContextVar[Server | None] = ContextVar("_asked", default=None)
 
 def _divert(method: str) -> None:
     """Have the library's calls go to the server of the client that makes them."""
-    original = getattr(APIConsumer, method)
+    original = vars(APIConsumer)[method].__func__
 
     @functools.wraps(original)
-    def call(url: str, *args: Any, **options: Any) -> requests.Response:
+    def call(consumer: type, url: str, *args: Any, **options: Any) -> Any:
         server = _asked.get()
-        return original(url, *args, **options) if server is None else server.call(method.upper(), url, **options)
+        if server is None:
+            return original(consumer, url, *args, **options)
+        return server.call(method.upper(), url, **options)
 
-    setattr(APIConsumer, method, call)
+    setattr(APIConsumer, method, classmethod(call))
 
 
 for _method in ("get", "delete", "post"):

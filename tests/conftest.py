@@ -42,7 +42,7 @@ NOT_BEHIND_A_REAL_ONE = {
     "test_a_client_that_has_just_connected_is_live",
     "test_disconnect_is_a_fin_though_the_client_has_bytes_under_way",
     "test_live_connections_end_at_once",
-    # The client is seen behind the latency.
+    # What a client gets is on record before the real one's toxics.
     "test_latency_in_one_direction_leaves_the_other",
     # Its upstream is the engine.
     "test_the_proxy_of_the_test_is_there",

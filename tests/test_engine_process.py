@@ -9,8 +9,11 @@ import signal
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from enum import StrEnum
 from time import monotonic
+from typing import cast
 
 import pytest
 from talk import LATER
@@ -156,6 +159,49 @@ def test_its_end_amid_a_test_is_told_at_once_and_the_next_has_another(chaos: Cha
         play(chaos)
 
 
+class Name(StrEnum):
+    """Of which the engine's process knows nothing."""
+
+    SECOND = "second"
+
+
+def test_what_it_cannot_read_is_an_answer_and_not_its_end(chaos: Chaos) -> None:
+    with pytest.raises(ModuleNotFoundError, match="test_engine_process"):
+        chaos.url_for(Name.SECOND)
+    assert chaos.url_for("second") != chaos.url
+
+
+def test_one_that_is_stuck_is_ended_and_the_next_has_another(chaos: Chaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "ANSWER_TIMEOUT", 0.2)
+    first = process.shared.get()
+    os.kill(first.pid, signal.SIGSTOP)
+    with pytest.raises(EngineDied, match=r"^the engine's process did not answer within 0.2 s, and was ended$"):
+        chaos.refuse()
+    chaos.stop()
+    with Chaos(engine="process"):
+        assert process.shared.get().pid != first.pid
+
+
+def test_nothing_is_kept_of_connections_that_have_ended(chaos: Chaos) -> None:
+    link = cast(process.Process, chaos._network._link)
+    for _ in range(20):
+        with connect(chaos.echo_url) as client:
+            client.send("x")
+            assert client.recv(LATER) == "x"
+    until = monotonic() + LATER
+    while len(link._taps) > 10:  # a cycle or two may wait for the garbage to be collected
+        with connect(chaos.echo_url):
+            pass
+        assert monotonic() < until
+
+
+def test_of_a_server_elsewhere_the_tests_own_delays_say_nothing(upstream: str) -> None:
+    with ChaosProxy(upstream, engine="process") as proxy:
+        proxy._runner.call(time.sleep, 0.1)
+        proxy.freeze()
+        assert not [event for event in proxy.timeline if event.kind == "lag" and event["lag"] > 0.09]
+
+
 def test_one_that_died_between_two_tests_is_replaced() -> None:
     first = process.shared.get()
     os.kill(first.pid, signal.SIGKILL)
@@ -221,13 +267,14 @@ def test_there_is_no_such_engine() -> None:
 
 def test_an_instant_of_another_process_is_that_of_one_thread() -> None:
     instants = Instants(lambda: 7.0)
-    instants.tell(3.0)
     elsewhere: list[float] = []
     thread = threading.Thread(target=lambda: elsewhere.append(instants()))
-    thread.start()
-    thread.join()
-    assert (instants(), elsewhere) == (3.0, [7.0])
-    instants.over()
+    with instants.at(3.0):
+        thread.start()
+        thread.join()
+        with instants.at(4.0):
+            assert instants() == 4.0
+        assert (instants(), elsewhere) == (3.0, [7.0])
     assert instants() == 7.0
 
 

@@ -9,8 +9,10 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,15 @@ from talk import LATER
 from websockets.sync.client import connect
 
 from pytest_wschaos import Chaos, Profile
-from pytest_wschaos.engines import named
+from pytest_wschaos.background import LoopThread
+from pytest_wschaos.checks.bite import toothless
+from pytest_wschaos.engines import named, real
 from pytest_wschaos.engines.binary import Binary, shared
+from pytest_wschaos.engines.embedded import Embedded
 from pytest_wschaos.engines.link import EngineMissing
+from pytest_wschaos.faults import Direction
+from pytest_wschaos.recorder import Recorder
+from pytest_wschaos.timeline import Timeline
 from pytest_wschaos.toxiproxy import Client, ToxiproxyError, connected
 
 QUICK = Profile.preset("default").scaled(0.05)
@@ -83,12 +91,11 @@ def test_the_proxy_in_front_is_the_real_one(chaos: Chaos, client: Client) -> Non
 def test_it_carries_out_what_it_can(chaos: Chaos, client: Client) -> None:
     with chaos.latency(0.01, 0.005, must_bite=False), chaos.bandwidth(5000, "down", must_bite=False):
         assert toxics(client) == {
-            "wschaos-latency-1-upstream": ("latency", "upstream", {"latency": 10, "jitter": 5}),
             "wschaos-latency-1-downstream": ("latency", "downstream", {"latency": 10, "jitter": 5}),
             "wschaos-bandwidth-2-downstream": ("bandwidth", "downstream", {"rate": 5}),
         }
         second = chaos.url_for("second")
-        assert all(len(proxy.toxics()) == 3 for proxy in client.proxies().values())
+        assert all(len(proxy.toxics()) == 2 for proxy in client.proxies().values())
         with chaos.refuse(must_bite=False):
             assert [proxy.enabled for proxy in client.proxies().values()] == [False, False]
         assert [proxy.enabled for proxy in client.proxies().values()] == [True, True]
@@ -102,14 +109,29 @@ def test_what_it_cannot_do_in_whole_milliseconds_the_engine_does(chaos: Chaos, c
         assert bool(toxics(client)) == (seconds == 0.01)
 
 
-def test_a_latency_takes_its_time_and_the_client_is_seen_behind_it(chaos: Chaos) -> None:
-    with connect(chaos.echo_url) as echo, chaos.latency(0.1, direction="down"):
+@pytest.mark.parametrize("direction", ["up", "down", "both"])
+def test_a_latency_takes_its_time_and_bites_though_it_is_removed_amid(chaos: Chaos, direction: Direction) -> None:
+    with connect(chaos.echo_url) as echo:
         start = time.monotonic()
-        echo.send("slow")
-        assert echo.recv(LATER) == "slow"
-        assert time.monotonic() - start >= 0.099
-    up, down = (chaos.wait("text", timeout=LATER, place="client") for _ in range(2))
-    assert (up.way, down.way) == ("up", "down")
+        with chaos.latency(0.1, direction=direction):
+            echo.send("slow")
+            assert echo.recv(LATER) == "slow"
+        assert time.monotonic() - start >= 0.099 * (2 if direction == "both" else 1)
+        with chaos.latency(5, direction=direction):
+            echo.send("released")
+            if direction == "down":
+                chaos.wait("text", 4, timeout=LATER, place="server")
+            else:
+                chaos.wait("text", 3, timeout=LATER, place="client")
+        assert echo.recv(LATER) == "released"
+    assert toothless(chaos.freeze()) == []
+
+
+def test_a_latency_that_would_blur_a_heartbeat_is_the_engines(chaos: Chaos, client: Client) -> None:
+    with chaos.latency(0.251, must_bite=False):  # of a deadline of 0.5 s
+        assert toxics(client) == {}
+    with chaos.latency(0.25, must_bite=False):
+        assert len(toxics(client)) == 1
 
 
 def test_a_reset_reaches_the_client_as_an_end(chaos: Chaos) -> None:
@@ -222,9 +244,89 @@ def test_its_end_amid_a_test_is_no_fault_of_the_client(binary: str) -> None:
     server = Binary(binary)
     with Chaos(engine=f"http://127.0.0.1:{server.port}") as chaos, connect(chaos.echo_url):
         server.stop()
-        for ask in (chaos.check, lambda: chaos.latency(0.01), chaos.refuse, lambda: chaos.url_for("second")):
+        waits = (chaos.check, lambda: chaos.wait("fault", timeout=0.01))
+        for ask in (*waits, lambda: chaos.latency(0.01), lambda: chaos.url_for("second")):
             with pytest.raises(ToxiproxyError, match="refused"):
                 ask()
+
+
+def test_one_that_was_started_anew_is_no_fault_of_the_client(chaos: Chaos, client: Client) -> None:
+    prefix = chaos.api.prefix
+    client.get_proxy(f"{prefix}client").destroy()
+    with pytest.raises(ToxiproxyError, match="has lost the test's proxies"):
+        chaos.check()
+
+
+@pytest.mark.parametrize("privileged", [True, False])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_attempts_are_seen_while_it_refuses(
+    binary: str, monkeypatch: pytest.MonkeyPatch, privileged: bool, family: socket.AddressFamily
+) -> None:
+    if not privileged:
+        monkeypatch.setattr("pytest_wschaos.engine.packets.Packets.supported", lambda: False)
+    host = "127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1"
+    with Chaos(profile=QUICK, engine=f"binary:{binary}") as chaos, chaos.refuse():
+        for _ in range(3):
+            with socket.socket(family) as attempt:
+                assert attempt.connect_ex((host, chaos.port)) != 0
+        for _ in range(3):
+            assert chaos.wait("attempt", timeout=LATER)["refused"] is True
+        assert chaos.freeze().sees_refused
+
+
+def test_a_name_that_means_something_in_a_url_is_a_name(chaos: Chaos) -> None:
+    with connect(chaos.url_for("a/b?c#d%2F").replace("/ws", "/echo")) as echo, chaos.latency(0.01):
+        echo.send("there")
+        assert echo.recv(LATER) == "there"
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_what_is_no_toxiproxy_is_told_so(status: int) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(EngineMissing, match=f"engine '{url}': no Toxiproxy answers there"):
+            Chaos(engine=url)
+
+
+def test_one_whose_proxies_are_elsewhere_is_told_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"http://127.0.0.1:{client.server.port}"
+    real._known.clear()
+    monkeypatch.setattr(real, "REACH_TIMEOUT", 0.1)
+    monkeypatch.setattr(socket, "create_connection", lambda *_: (_ for _ in ()).throw(ConnectionRefusedError("no")))
+    with pytest.raises(EngineMissing, match=r"do not reach each other on 127\.0\.0\.1"):
+        named_real(url)
+    assert client.proxies() == {}
+
+
+def named_real(url: str) -> None:
+    runner = LoopThread()
+    try:
+        recorder = Recorder(Timeline(runner.loop.time))
+        real.Real(
+            Embedded(runner, recorder, "127.0.0.1:9", None, seed=0), named.find(url), recorder.timeline, slowest=1
+        )
+    finally:
+        runner.stop()
+
+
+def test_it_is_not_ended_by_ctrl_c_and_not_left_asleep(binary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_wschaos.engines.binary.END_TIMEOUT", 0.2)
+    server = Binary(binary)
+    (pid,) = (int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()[:1])
+    assert os.getpgid(pid) != os.getpgid(0)
+    os.kill(pid, signal.SIGSTOP)
+    server.stop()
+    until(lambda: gone(pid))
 
 
 def test_it_ends_when_it_is_stopped(binary: str) -> None:

@@ -6,7 +6,6 @@ What it is asked for, and what it answers, is plain data: it may be in another p
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,9 +16,10 @@ from . import unanswered
 from .connection import How
 from .engine import Engine
 from .errors import NotFound
+from .listener import is_at
 from .observer import Observer
 from .proxy import Down, Proxy, parse_address
-from .refusals import Expected
+from .refusals import Expected, Reservation
 from .tls import PLAIN, Tls, presenting
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Front:
         self._observer = observer
         self._tell = tell
         self._api: Api | None = None
+        self._kept: dict[str, Reservation | None] = {}
 
     async def listen(self, name: str, certificate: bytes | None = None) -> str:
         """Open a listener, with the faults that are in force; returns its ``host:port``.
@@ -112,17 +113,27 @@ class Front:
             proxy.tls = replace(proxy.tls, client=context)
 
     def expect(self, name: str, address: str) -> None:
-        """Tell of attempts on an address whose listener is not ours, and is down: as of those on a listener of ours."""
-        watching = self.engine.refusals
+        """Tell of attempts on an address whose listener is not ours, and refuses, as of those on our own of a name.
+
+        The address is kept meanwhile. Nobody but that listener connects to our own.
+        """
+        watching, (host, port) = self.engine.refusals, parse_address(address)
         if watching is None:
             self._observer.blind(name)
-        else:
-            watching.expect(parse_address(address)[1], Elsewhere(self._observer, name, address))
+            return
+        watching.forgive(self.engine.proxy(name).address[1])
+        watching.expect(port, Elsewhere(self._observer, name, host))
+        self._kept[address] = watching.reserve(host, port)
 
     def forgive(self, address: str) -> None:
-        """That listener is there again."""
+        """That listener is about to be there again."""
         if self.engine.refusals is not None:
             self.engine.refusals.forgive(parse_address(address)[1])
+
+    def release(self, address: str) -> None:
+        """It is there again."""
+        if (kept := self._kept.pop(address, None)) is not None:
+            kept.close()
 
     async def serve_api(self) -> int:
         """Serve Toxiproxy's HTTP API for the engine; returns the port on 127.0.0.1."""
@@ -135,6 +146,8 @@ class Front:
         """Let go of every socket, at once."""
         if self._api is not None:
             await self._api.stop()
+        for address in tuple(self._kept):
+            self.release(address)
         self.engine.stop()
 
     def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:
@@ -163,13 +176,13 @@ class Front:
 class Elsewhere(Expected):
     """A listener that is not ours, and refuses."""
 
-    def __init__(self, observer: Observer, name: str, address: str) -> None:
+    def __init__(self, observer: Observer, name: str, host: str) -> None:
         self._observer = observer
         self._name = name
-        self._host = ipaddress.ip_address(parse_address(address)[0])
+        self._host = host
 
     def at(self, address: bytes) -> bool:
-        return ipaddress.ip_address(address) == self._host
+        return is_at(address, self._host)
 
     def refused(self, at: float, late: float) -> None:
         self._observer.refused(self._name, at, late)

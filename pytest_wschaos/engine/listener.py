@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 
@@ -16,6 +17,14 @@ WILDCARDS = ("", "0.0.0.0", "::")
 def join_address(host: str, port: int) -> str:
     """``host:port``, the host in brackets where it has colons."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_at(address: bytes, host: str) -> bool:
+    """Whether an IP address, given in 4 or 16 bytes, is that of a listener on ``host``."""
+    told = ipaddress.ip_address(address)
+    if isinstance(told, ipaddress.IPv6Address) and told.ipv4_mapped is not None:
+        told = told.ipv4_mapped
+    return host in WILDCARDS or ipaddress.ip_address(host) == told
 
 
 def bind(host: str, port: int) -> socket.socket:

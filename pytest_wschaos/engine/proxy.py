@@ -20,7 +20,7 @@ from .chain import Chain
 from .connection import Connection, How, Pipe, reset
 from .descriptor import ACCEPT_AT_ONCE, Dial, RelayServer, RelayTransport, connect
 from .errors import BadRequest, CannotListen, Exists, NotFound
-from .listener import WILDCARDS, join_address
+from .listener import WILDCARDS, is_at, join_address
 from .observer import SILENT, SILENT_TAP, Observer, ProxyChange, ToxicChange
 from .refusals import Refusals, Reservation
 from .relay import relay_of
@@ -347,10 +347,7 @@ class Proxy:
 
     def at(self, address: bytes) -> bool:
         """Whether it listens on an IP address, given in 4 or 16 bytes."""
-        host, told = self.address[0], ipaddress.ip_address(address)
-        if isinstance(told, ipaddress.IPv6Address) and told.ipv4_mapped is not None:
-            told = told.ipv4_mapped
-        return host in WILDCARDS or ipaddress.ip_address(host) == told
+        return is_at(address, self.address[0])
 
     def refused(self, at: float, late: float) -> None:
         """The kernel refused a client."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -51,6 +53,7 @@ class Binary:
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
+            start_new_session=True,  # Ctrl-C is for the tests
         )
         try:
             self._wait(found)
@@ -92,7 +95,7 @@ class Binary:
         try:
             self._process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # with the server
             self._process.wait()
         self._log.close()
 
@@ -108,4 +111,6 @@ _shared: dict[str | None, Shared[Binary]] = {}
 
 def shared(path: str | None = None) -> Binary:
     """The server that all tests of this process share, of a program."""
-    return _shared.setdefault(path, Shared(lambda: Binary(path))).get()
+    if path not in _shared:
+        _shared[path] = Shared(lambda: Binary(path))
+    return _shared[path].get()

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Literal
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from ..engine.front import Front
 from ..engine.observer import Observer, Place, Tap, Way
@@ -106,8 +106,9 @@ class Session(asyncio.Protocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _do(self, number: int, method: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    async def _do(self, number: int, asked: bytes) -> None:
         try:
+            method, args = pickle.loads(asked)  # where it is of a class that is not there, that is the answer
             answer = method(self._front, *args)
             done = True, await answer if inspect.isawaitable(answer) else answer
             pickle.dumps(done)
@@ -131,6 +132,11 @@ class Session(asyncio.Protocol):
     def tell(self, kind: str, **detail: Any) -> None:
         """An event of what the engine does."""
         self.send("event", kind, detail)
+
+    def forget(self, key: int) -> None:
+        """Nothing more will be told of a connection."""
+        if self._front is not None:
+            self.send("gone", key)
 
     def late(self, lag: float) -> None:
         """The engine's clock came late."""
@@ -181,6 +187,7 @@ class RemoteTap(Tap):
         self._session = session
         self._key = key
         self._last: dict[Way, bytes] = {}
+        finalize(self, session.forget, key).atexit = False
 
     def error(self, text: str) -> None:
         self._tell("error", text)

@@ -39,13 +39,25 @@ class Embedded(Link):
     def heal(self, id: int, fault: str, action: Action) -> None:
         self._runner.effect(self._front.heal(id, fault, action))
 
+    def apply(self, id: int, action: Action) -> None:
+        """Carry out what a fault does, and tell nobody."""
+        self._runner.call(action.begin, self._front, id)
+
+    def undo(self, id: int, action: Action) -> None:
+        """End it, and tell nobody. What has been ended is ended."""
+        self._runner.effect(action.heal(self._front, id))
+
     def expect(self, name: str, address: str) -> None:
         """Tell of attempts on the address of a listener that is not the engine's, and is down."""
         self._runner.call(self._front.expect, name, address)
 
     def forgive(self, address: str) -> None:
-        """That listener is there again."""
+        """That listener is about to be there again."""
         self._runner.call(self._front.forgive, address)
+
+    def release(self, address: str) -> None:
+        """It is there again."""
+        self._runner.call(self._front.release, address)
 
     def catch_up(self) -> None:
         self._runner.catch_up()

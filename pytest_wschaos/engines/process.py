@@ -7,6 +7,8 @@ read on the loop of the test's thread, where the server is and the recorder; who
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import select
 import socket
 import ssl
@@ -15,13 +17,13 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..background import CALL_TIMEOUT, LoopStuck, LoopThread
+from ..background import CALL_TIMEOUT, LoopThread
 from ..engine.front import Action, Front, Trust
 from ..engine.observer import Place, Tap, Way
 from ..recorder import Recorder
@@ -31,6 +33,8 @@ from .link import Api, EngineMissing, Link
 from .shared import Shared
 from .wire import Unpacker, pack
 
+ANSWER_TIMEOUT = 0.8 * CALL_TIMEOUT
+"""Seconds after which a process that does not answer is ended, so that the tests that follow have another."""
 END_TIMEOUT = 5.0
 """Seconds that the process has to end."""
 READ_SIZE = 1024 * 1024
@@ -40,7 +44,7 @@ sys.path.append(sys.argv[2])
 from pytest_wschaos.engines.child import main
 main(int(sys.argv[1]))
 """
-"""What the process runs. It has the standard library and this package, and nothing else that may be installed."""
+"""What the process runs: the standard library, and of what is installed this package alone."""
 
 
 class EngineDied(RuntimeError):
@@ -48,7 +52,7 @@ class EngineDied(RuntimeError):
 
 
 class EngineProcess:
-    """The process. It ends with this one, whatever happens.
+    """The process. It ends with this one, and what this one has forked.
 
     Raises:
         EngineMissing: this platform cannot hand sockets to another process.
@@ -57,10 +61,11 @@ class EngineProcess:
     def __init__(self) -> None:
         if not hasattr(socket, "send_fds"):
             raise EngineMissing("engine 'process': sockets cannot be handed over on this platform: use 'embedded'")
-        self._control, theirs = socket.socketpair()
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._why = ""
         folder = str(Path(__file__).parents[2])
-        with theirs:
+        with contextlib.ExitStack() as stack:
+            self._control, theirs = map(stack.enter_context, socket.socketpair())
+            self._output = stack.enter_context(tempfile.TemporaryFile())
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", START, str(theirs.fileno()), folder],
                 stdin=subprocess.DEVNULL,
@@ -68,6 +73,8 @@ class EngineProcess:
                 stderr=self._output,
                 pass_fds=[theirs.fileno()],
             )
+            stack.pop_all()  # both are closed by stop()
+            theirs.close()
 
     @property
     def pid(self) -> int:
@@ -100,9 +107,14 @@ class EngineProcess:
             status = self._process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
             return EngineDied("the engine's process has closed its socket, and goes on: a bug of pytest-wschaos")
-        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        how = self._why or (f"was ended by signal {-status}" if status < 0 else f"ended with status {status}")
         said = self._said()
         return EngineDied(f"the engine's process {how}" + (f"; its last words:\n{said[-2000:]}" if said else ""))
+
+    def give_up(self, why: str) -> None:
+        """Kill it."""
+        self._why = why
+        self._process.kill()
 
     def _said(self) -> str:
         self._output.seek(0)
@@ -140,13 +152,15 @@ class Instants:
     def __call__(self) -> float:
         return self._told if self._thread == threading.get_ident() else self._now()
 
-    def tell(self, told: float) -> None:
-        """Until :meth:`over`, it is another instant for the thread that calls this."""
+    @contextlib.contextmanager
+    def at(self, told: float) -> Iterator[None]:
+        """In the block it is another instant, for the thread that calls this."""
+        before = self._told, self._thread
         self._told, self._thread = told, threading.get_ident()
-
-    def over(self) -> None:
-        """It is now again."""
-        self._thread = 0
+        try:
+            yield
+        finally:
+            self._told, self._thread = before
 
 
 class Process(Link):
@@ -183,7 +197,11 @@ class Process(Link):
         self._last: dict[tuple[int, Way], bytes] = {}
         self._died: EngineDied | None = None
         self._stopped = False
-        runner.call(self._begin, upstream, trust, seed)
+        try:
+            runner.call(self._begin, upstream, trust, seed)
+        except BaseException:
+            self._sock.close()
+            raise
 
     # --- asking
 
@@ -231,13 +249,14 @@ class Process(Link):
     def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
         """The answer, for which the loop waits: it takes no part in giving it."""
         number = next(self._numbers)
-        self._send(("do", number, method, args))
-        end = monotonic() + CALL_TIMEOUT
+        self._send(("do", number, pickle.dumps((method, args))))
+        end = monotonic() + ANSWER_TIMEOUT
         while number not in self._answers:
             if self._died is not None:
                 raise self._died
             self._wait(select.POLLIN, end)
-            self._read()
+            if self._died is None:
+                self._read()
         done, answer = self._answers.pop(number)
         if not done:
             raise answer
@@ -247,13 +266,16 @@ class Process(Link):
         poll = select.poll()
         poll.register(self._sock, event)
         if not poll.poll(max(0.0, end - monotonic()) * 1000):
-            raise LoopStuck(f"the engine's process did not answer within {CALL_TIMEOUT:g} s")
+            self._process.give_up(f"did not answer within {ANSWER_TIMEOUT:g} s, and was ended")
+            self._lost()
 
     def _send(self, thing: tuple[Any, ...]) -> None:
         if self._died is not None:
             raise self._died
-        data, end = memoryview(pack(thing)), monotonic() + CALL_TIMEOUT
+        data, end = memoryview(pack(thing)), monotonic() + ANSWER_TIMEOUT
         while data:
+            if self._died is not None:
+                raise self._died
             try:
                 data = data[self._sock.send(data) :]
             except BlockingIOError:
@@ -278,11 +300,8 @@ class Process(Link):
             self._pending.extend(batch)
         while self._pending:  # a dialect of the user's that asks for something comes here again: it goes on in order
             what, at, *rest = self._pending.popleft()
-            self._instants.tell(at)
-            try:
+            with self._instants.at(at):
                 getattr(self, f"_on_{what}")(*rest)
-            finally:
-                self._instants.over()
 
     def _lost(self) -> None:
         """The process has ended. Whoever waits for an event is told."""
@@ -312,7 +331,7 @@ class Process(Link):
         self._recorder.blind(proxy)
 
     def _on_data(self, key: int, place: Place, way: Way, data: bytes) -> None:
-        tap = self._taps[key]
+        tap = self._taps.get(key)
         if tap is not None and tap.watching:
             self._last[key, way] = data
             tap.data(place, way, data)
@@ -323,11 +342,16 @@ class Process(Link):
             self._on_data(key, place, way, data)
 
     def _on_tap(self, key: int, method: str, args: tuple[Any, ...]) -> None:
-        if (tap := self._taps[key]) is not None:
+        if (tap := self._taps.get(key)) is not None:
             getattr(tap, method)(*args)
 
+    def _on_gone(self, key: int) -> None:
+        self._taps.pop(key, None)
+        for way in ("up", "down"):
+            self._last.pop((key, way), None)
+
     def _on_acted(self, key: int, toxic: str, way: Way, what: dict[str, Any]) -> None:
-        if (tap := self._taps[key]) is not None:
+        if (tap := self._taps.get(key)) is not None:
             tap.acted(toxic, way, **what)
 
     def _look(self, key: int, tap: Tap | None) -> None:

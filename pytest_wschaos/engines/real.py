@@ -1,7 +1,7 @@
 """A real Toxiproxy in front of the embedded engine: it carries out what it can, the engine behind it the rest.
 
-A client connects to the real one, that to the engine, and the engine to the server. The engine sees a client as the
-real one lets it be seen: under the real one's latency, by so much later.
+A client connects to the real one, that to the engine, and the engine to the server. What a client sends is seen as
+ever; what it gets is on record when it leaves the engine, before the real one's toxics.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import contextlib
 import itertools
 import os
 import platform
+import re
+import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from toxiproxy.exceptions import NotFound
@@ -19,16 +22,18 @@ from ..engine.front import Action, BeDown, Toxics, telling
 from ..timeline import Timeline, fingerprint
 from ..toxiproxy import Client, Proxy, Server, ToxiproxyError
 from .embedded import Embedded
-from .link import Api, Link
+from .link import Api, EngineMissing, Link
 
 OURS = "wschaos"
 """What the names of our proxies begin with; machine, process and a number follow."""
-NATIVE = ("latency", "bandwidth")
-"""Toxics of our faults that the real one carries out as ours does."""
-
+STREAM = "downstream"
+"""What the real one's toxics may delay: what they do to what a client sends would be taken for the client's doing."""
+REACH_TIMEOUT = 2.0
+"""Seconds in which one of its listeners must be reached, and reach us."""
 
 _numbers = itertools.count(1)
-_cleaned: set[tuple[str, int]] = set()
+_known: set[Api] = set()
+"""Servers that have been looked at."""
 
 
 class Real(Link):
@@ -36,29 +41,38 @@ class Real(Link):
 
     Args:
         relay: to the engine.
-        server: the API of the real one.
+        api: of the real one.
+        slowest: seconds of latency up to which it is the real one's: by more, what a client gets in time and what it
+            does not would no longer be told apart.
 
     Raises:
+        EngineMissing: its listeners cannot be reached from here, or do not reach us.
         ToxiproxyError: it does not answer.
     """
 
-    def __init__(self, relay: Embedded, server: Server, timeline: Timeline) -> None:
+    def __init__(self, relay: Embedded, api: Api, timeline: Timeline, *, slowest: float) -> None:
         self._relay = relay
-        prefix = f"{OURS}-{_machine()}-{os.getpid()}-{next(_numbers)}-"
-        self._server = Server(server.host, server.port, prefix=prefix)
+        self._server = Server(api.host, api.port, prefix=f"{OURS}-{_machine()}-{os.getpid()}-{next(_numbers)}-")
         self._client = Client(self._server)
         self._timeline = timeline
-        if (server.host, server.port) not in _cleaned:
-            _clean(Client(server))
-            _cleaned.add((server.host, server.port))
+        self._slowest = slowest
         self._proxies: dict[str, Proxy] = {}
         self._toxics: dict[int, Toxics] = {}
         self._down: set[int] = set()
         self._stopped = False
+        if api not in _known:
+            try:
+                _clean(api)
+                _reach(self._client)
+            except BaseException:
+                self._server.close()
+                raise
+            _known.add(api)
 
     def listen(self, name: str, certificate: bytes | None = None) -> str:
         address = self._relay.listen(name, certificate)
-        proxy = self._client.create(name=name, listen="127.0.0.1:0", upstream=address)
+        # A client's name may hold what has a meaning in a URL.
+        proxy = self._client.create(name=re.sub(r"[^\w.+-]", "_", name), listen="127.0.0.1:0", upstream=address)
         self._proxies[name] = proxy
         for toxics in self._toxics.values():
             _add(proxy, toxics)
@@ -74,44 +88,73 @@ class Real(Link):
         return Api(self._server.host, self._server.port, self._server.prefix)
 
     def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:
-        if isinstance(action, Toxics) and _native(action):
-            with telling(self._timeline.tell, id, fault, told):
-                for proxy in self._proxies.values():
-                    _add(proxy, action)
-            self._toxics[id] = action
-            return
         if action == BeDown("unanswered"):  # the listener is not ours: it accepts, and waits for the engine
             action, told = BeDown("silent"), {**told, "silent": True}
+        elif isinstance(action, Toxics) and self._native(action):
+            self._begin_natively(id, fault, told, action)
+            return
         self._relay.begin(id, fault, told, action)
         if action == BeDown("refuse"):
             # The engine is down already: it has ended its connections, and not their clients.
+            self._down.add(id)
             for name, proxy in self._proxies.items():
                 self._take_down(name, proxy)
-            self._down.add(id)
+
+    def _begin_natively(self, id: int, fault: str, told: Mapping[str, Any], toxics: Toxics) -> None:
+        """Have the real one do it to what a client gets, and the engine to what it sends."""
+        own = replace(toxics, streams={stream: given for stream, given in toxics.streams.items() if stream != STREAM})
+        theirs = replace(toxics, streams={STREAM: toxics.streams[STREAM]})
+        self._toxics[id] = theirs
+        with telling(self._timeline.tell, id, fault, told):
+            try:
+                self._relay.apply(id, own)
+                for proxy in self._proxies.values():
+                    _add(proxy, theirs)
+            except BaseException:
+                with contextlib.suppress(ToxiproxyError):
+                    self._heal_natively(id, own)
+                raise
+
+    def _heal_natively(self, id: int, toxics: Toxics) -> None:
+        for proxy in self._proxies.values():
+            _remove(proxy, self._toxics[id])
+        self._relay.undo(id, toxics)
+        del self._toxics[id]
 
     def heal(self, id: int, fault: str, action: Action) -> None:
-        if id in self._toxics:
-            toxics = self._toxics.pop(id)
-            for proxy in self._proxies.values():
-                _remove(proxy, toxics)
+        if id in self._toxics and isinstance(action, Toxics):
+            self._heal_natively(id, action)
             self._timeline.tell("healed", fault=fault, id=id)
             return
+        if id in self._down and len(self._down) == 1:
+            self._relay.undo(id, action)  # before clients come
+            for proxy in self._proxies.values():
+                self._relay.forgive(proxy.listen)
+                proxy.enable()
+                self._relay.release(proxy.listen)
+        self._down.discard(id)
         self._relay.heal(id, fault, action)
-        if id in self._down:
-            self._down.discard(id)
-            if not self._down:
-                for proxy in self._proxies.values():
-                    self._relay.forgive(proxy.listen)
-                    proxy.enable()
 
     def _take_down(self, name: str, proxy: Proxy) -> None:
-        self._relay.expect(name, proxy.listen)
         proxy.disable()
+        self._relay.expect(name, proxy.listen)
+
+    def _native(self, toxics: Toxics) -> bool:
+        """Whether the real one can do just that to what a client gets: for all connections, in whole numbers."""
+        given = toxics.streams.get(STREAM)
+        if toxics.type not in ("latency", "bandwidth") or toxics.connections is not None or given is None:
+            return False
+        slow = (given.get("latency", 0) + given.get("jitter", 0)) / 1000
+        return slow <= self._slowest and all(float(value).is_integer() for value in given.values())
 
     def catch_up(self) -> None:
         if self._stopped:
             return
-        self._server.call("GET", "/version")  # its end must not be taken for the client's doing
+        # Its end must not be taken for the client's doing.
+        there = self._client.proxies()
+        if self._proxies and not there:
+            where = f"{self._server.host}:{self._server.port}"
+            raise ToxiproxyError(f"the Toxiproxy at {where} has lost the test's proxies: was it started anew?")
         self._relay.catch_up()
 
     def stop(self) -> None:
@@ -126,17 +169,21 @@ class Real(Link):
 
 
 def _machine() -> str:
-    """A name of this machine that is one word."""
-    return fingerprint(platform.node())
+    """A name, in one word, of where process numbers are one's own: the machine, or a container on it."""
+    space = ""
+    with contextlib.suppress(OSError):  # Linux has it
+        space = os.readlink("/proc/self/ns/pid")
+    return fingerprint(platform.node() + space)
 
 
-def _clean(client: Client) -> None:
+def _clean(api: Api) -> None:
     """Destroy the proxies that a process of ours has left there which was killed."""
-    for name, proxy in client.proxies().items():
-        words = name.split("-")
-        if words[:2] == [OURS, _machine()] and not _lives(int(words[2])):
-            with contextlib.suppress(NotFound):  # another process of ours was quicker
-                proxy.destroy()
+    with contextlib.closing(Server(api.host, api.port)) as server:
+        for name, proxy in Client(server).proxies().items():
+            words = name.split("-")
+            if words[:2] == [OURS, _machine()] and not _lives(int(words[2])):
+                with contextlib.suppress(NotFound):  # another process of ours was quicker
+                    proxy.destroy()
 
 
 def _lives(pid: int) -> bool:
@@ -149,11 +196,28 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _native(toxics: Toxics) -> bool:
-    """Whether the real one can do just that: for all connections, and in whole numbers."""
-    if toxics.type not in NATIVE or toxics.connections is not None:
-        return False
-    return all(float(value).is_integer() for given in toxics.streams.values() for value in given.values())
+def _reach(client: Client) -> None:
+    """Make sure that we reach its listeners, and that it reaches ours.
+
+    Raises:
+        EngineMissing: it is in a network of its own.
+    """
+    where = f"{client.server.host}:{client.server.port}"
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        upstream.settimeout(REACH_TIMEOUT)
+        address = f"127.0.0.1:{upstream.getsockname()[1]}"
+        proxy = client.create(name="reach", listen="127.0.0.1:0", upstream=address)
+        try:
+            host, _, port = proxy.listen.rpartition(":")
+            socket.create_connection((host, int(port)), REACH_TIMEOUT).close()
+            upstream.accept()[0].close()
+        except OSError as error:
+            raise EngineMissing(
+                f"engine: the Toxiproxy at {where} answers, but its proxies and this test do not reach each other on "
+                f"127.0.0.1 ({error}): is it in a container? Run that with host networking"
+            ) from None
+        finally:
+            proxy.destroy()
 
 
 def _add(proxy: Proxy, toxics: Toxics) -> None:

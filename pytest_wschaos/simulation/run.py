@@ -55,5 +55,4 @@ def run(
         if loop.unfinished:
             runner.close()
         else:  # without the three runs of the loop in which a runner ends what there is not
-            asyncio.set_event_loop(None)
             loop.close()
