@@ -335,7 +335,7 @@ def test_where_a_test_held_the_engine_up_those_after_it_have_it_in_a_process(pro
     result = project.runpytest_inprocess()
     result.assert_outcomes(passed=1, failed=1)
     assert "assert ['process', 'process'] == []" in result.stdout.str()
-    assert result.stdout.str().count(" --wschaos-engine=process\n") == 3
+    assert result.stdout.str().count(" --wschaos-engine=process\n") == 2
 
 
 KILLED = """

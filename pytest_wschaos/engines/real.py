@@ -95,10 +95,11 @@ class Real(Link):
             return
         self._relay.begin(id, fault, told, action)
         if action == BeDown("refuse"):
-            # The engine is down already: it has ended its connections, and not their clients.
             self._down.add(id)
-            for name, proxy in self._proxies.items():
-                self._take_down(name, proxy)
+            if len(self._down) == 1:
+                # The engine is down already: it has ended its connections, and not their clients.
+                for name, proxy in self._proxies.items():
+                    self._take_down(name, proxy)
 
     def _begin_natively(self, id: int, fault: str, told: Mapping[str, Any], toxics: Toxics) -> None:
         """Have the real one do it to what a client gets, and the engine to what it sends."""

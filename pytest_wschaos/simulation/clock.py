@@ -107,8 +107,8 @@ class VirtualClock(_Base):
 
     @property
     def unfinished(self) -> bool:
-        """Whether tasks, asynchronous generators or threads are left that have to be ended."""
-        left = self._asyncgens or self._default_executor  # type: ignore[attr-defined]
+        """Whether tasks, generators or threads are left that have to be ended, or anything is still to be done."""
+        left = self._ready or self._asyncgens or self._default_executor  # type: ignore[attr-defined]
         return bool(left or asyncio.all_tasks(self))
 
     def close(self) -> None:

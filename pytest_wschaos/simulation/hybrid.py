@@ -185,6 +185,11 @@ class HybridLoop(WithoutProcesses, VirtualClock, asyncio.SelectorEventLoop):
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self.call_soon_threadsafe(self.working.pop, working)
 
+    @property
+    def unfinished(self) -> bool:
+        """What is being closed takes turns of the loop, of which only the kernel knows."""
+        return True
+
     async def shutdown_default_executor(self, *timeout: Any) -> None:
         """Let the threads end, in real time."""
         ending = object()
