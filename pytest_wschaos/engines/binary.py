@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 from ..toxiproxy import Server, ToxiproxyError
 from .link import EngineMissing
-from .shared import Shared
+from .shared import Shared, Started
 
 NAME = "toxiproxy-server"
 START_TIMEOUT = 10.0
@@ -29,8 +29,8 @@ wait "$server"
 """What the shell runs: the server, until its standard input ends, as it does with this process, however that ends."""
 
 
-class Binary:
-    """The server, as a process of its own.
+class Binary(Started):
+    """The server, as a process of its own, under a shell that watches over it.
 
     Args:
         path: of the program; None: ``toxiproxy-server`` on PATH.
@@ -47,12 +47,12 @@ class Binary:
                 f"engine 'binary': {what}: install Toxiproxy 2.12, or name it by the ini value wschaos_toxiproxy_binary"
             )
         self.port = _free_port()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", GUARD, "sh", found, "-host", "127.0.0.1", "-port", str(self.port)],
             stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
+            stdout=self._output,
+            stderr=self._output,
             start_new_session=True,  # Ctrl-C is for the tests
         )
         try:
@@ -69,24 +69,8 @@ class Binary:
                 server.call("GET", "/version")
                 return
             if self._process.poll() is not None or monotonic() > end:
-                raise EngineMissing(f"engine 'binary': {path} does not answer; it said:\n{self.log or '(nothing)'}")
+                raise EngineMissing(f"engine 'binary': {path} does not answer; it said:\n{self.said or '(nothing)'}")
             sleep(0.005)
-
-    @property
-    def pid(self) -> int:
-        """The number of the shell that watches over it."""
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.poll() is None
-
-    @property
-    def log(self) -> str:
-        """What it has said."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace").strip()
 
     def stop(self) -> None:
         """End it."""
@@ -97,7 +81,7 @@ class Binary:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)  # with the server
             self._process.wait()
-        self._log.close()
+        self._output.close()
 
 
 def _free_port() -> int:

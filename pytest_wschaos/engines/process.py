@@ -30,7 +30,7 @@ from ..recorder import Recorder
 from ..timeline import Timeline
 from .child import CONNECT, settled
 from .link import Api, EngineMissing, Link
-from .shared import Shared
+from .shared import Shared, Started
 from .wire import Unpacker, pack
 
 ANSWER_TIMEOUT = 0.8 * CALL_TIMEOUT
@@ -51,7 +51,7 @@ class EngineDied(RuntimeError):
     """The engine's process has ended amid a test."""
 
 
-class EngineProcess:
+class EngineProcess(Started):
     """The process. It ends with this one, and what this one has forked.
 
     Raises:
@@ -76,16 +76,6 @@ class EngineProcess:
             stack.pop_all()  # both are closed by stop()
             theirs.close()
 
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.poll() is None
-
     def connect(self) -> socket.socket:
         """A socket over which it serves a test.
 
@@ -108,17 +98,13 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             return EngineDied("the engine's process has closed its socket, and goes on: a bug of pytest-wschaos")
         how = self._why or (f"was ended by signal {-status}" if status < 0 else f"ended with status {status}")
-        said = self._said()
+        said = self.said
         return EngineDied(f"the engine's process {how}" + (f"; its last words:\n{said[-2000:]}" if said else ""))
 
     def give_up(self, why: str) -> None:
         """Kill it."""
         self._why = why
         self._process.kill()
-
-    def _said(self) -> str:
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace").strip()
 
     def stop(self) -> None:
         """End it, and pass on what it said, which is nothing while all goes well."""
@@ -129,7 +115,7 @@ class EngineProcess:
             self._process.kill()
             self._process.wait()
         with self._output:
-            if said := self._said():
+            if said := self.said:
                 sys.stderr.write(f"the engine's process said:\n{said}\n")
 
 

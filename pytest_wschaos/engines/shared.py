@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import subprocess
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import IO, Generic, Protocol, TypeVar
 
 
 class Ends(Protocol):
@@ -17,6 +18,29 @@ class Ends(Protocol):
 
     def stop(self) -> None:
         """End it."""
+
+
+class Started:
+    """A process that was started, and what it says; the base of those that are shared."""
+
+    _process: subprocess.Popen[bytes]
+    _output: IO[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    @property
+    def said(self) -> str:
+        """What it has said so far."""
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace").strip()
 
 
 T = TypeVar("T", bound=Ends)
