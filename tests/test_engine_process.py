@@ -126,10 +126,16 @@ def test_the_same_beside_the_test() -> None:
 
 
 def test_what_it_sees_is_stamped_where_it_is_seen(upstream: str) -> None:
-    held = threading.Event()
+    begun, held = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        held.wait(LATER)
+
     with ChaosProxy(upstream, engine="process") as proxy:
-        busy = threading.Thread(target=proxy._runner.call, args=(held.wait, LATER))  # nothing runs on the test's loop
+        busy = threading.Thread(target=proxy._runner.call, args=(block,))  # nothing runs on the test's loop
         busy.start()
+        assert begun.wait(LATER)
         with socket.create_connection((proxy.host, proxy.port)) as client:
             client.sendall(b"through")
             assert client.recv(100) == b"through"
