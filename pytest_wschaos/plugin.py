@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting costs 7 ms at each 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,10 +127,13 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @contextmanager
-def _engine_required(request: pytest.FixtureRequest) -> Iterator[None]:
+def _engine_required(request: pytest.FixtureRequest, engine: str) -> Iterator[None]:
     """Where the engine is not there, one line says so; or the test is skipped, if that was asked for."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    pulls = capture is not None and engine.partition(":")[0] == "docker"
     try:
-        yield
+        with capture.global_and_fixture_disabled() if pulls else nullcontext():  # how far it is, is told as it goes
+            yield
     except RuntimeError as error:
         from .engines.link import EngineMissing
 
@@ -249,8 +252,9 @@ def wschaos(
     from .harness import Chaos
 
     figures, dialect = _figures(request, wschaos_profile), _readable(wschaos_dialect)
-    with _engine_required(request):
-        chaos = Chaos(profile=figures, dialect=dialect, **_settings(request))
+    settings = _settings(request)
+    with _engine_required(request, settings["engine"]):
+        chaos = Chaos(profile=figures, dialect=dialect, **settings)
     with chaos:
         _keep(request, chaos)
         yield chaos
@@ -284,8 +288,10 @@ def wschaos_proxy(
         # Moved elsewhere by nobody's wish, the engine could not know that context.
         stays = "upstream_ssl" in options and engine_of(request.node) is None
         here = {"engine": "embedded", "repeat": repeat_command(request.node)} if stays else {}
-        with _engine_required(request):
-            proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **settings, **here, **options})
+        given = {"profile": figures, "dialect": dialect, **settings, **here, **options}
+        given["engine"] = engine_there_is(request.config, str(given["engine"]))
+        with _engine_required(request, given["engine"]):
+            proxy = ChaosProxy(upstream, **given)
         made.callback(proxy.stop)
         _keep(request, proxy)
         return proxy

@@ -312,9 +312,8 @@ def named_real(url: str) -> None:
     runner = LoopThread()
     try:
         recorder = Recorder(Timeline(runner.loop.time))
-        real.Real(
-            Embedded(runner, recorder, "127.0.0.1:9", None, seed=0), named.find(url), recorder.timeline, slowest=1
-        )
+        here = Embedded(runner, recorder, "127.0.0.1:9", None, seed=0)
+        real.Real(here, *named.find(url), recorder.timeline, slowest=1)
     finally:
         runner.stop()
 
