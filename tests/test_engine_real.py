@@ -23,6 +23,7 @@ from websockets.sync.client import connect
 from pytest_wschaos import Chaos, Profile
 from pytest_wschaos.background import LoopThread
 from pytest_wschaos.checks.bite import toothless
+from pytest_wschaos.engine.front import BeDown, Front
 from pytest_wschaos.engines import named, real
 from pytest_wschaos.engines.binary import Binary, shared
 from pytest_wschaos.engines.embedded import Embedded
@@ -272,6 +273,21 @@ def test_attempts_are_seen_while_it_refuses(
         for _ in range(3):
             assert chaos.wait("attempt", timeout=LATER)["refused"] is True
         assert chaos.freeze().sees_refused
+
+
+def test_a_server_that_was_down_is_brought_up_once(chaos: Chaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    healed: list[int] = []
+    heal = BeDown.heal
+
+    async def once(self: BeDown, front: Front, id: int) -> None:
+        healed.append(id)
+        await heal(self, front, id)
+
+    monkeypatch.setattr(BeDown, "heal", once)
+    with chaos.refuse(must_bite=False), chaos.refuse(must_bite=False):
+        pass
+    assert healed == [2, 1]
+    assert [event["id"] for event in chaos.freeze() if event.kind == "healed"] == [2, 1]
 
 
 def test_a_name_that_means_something_in_a_url_is_a_name(chaos: Chaos) -> None:

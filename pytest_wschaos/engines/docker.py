@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -181,20 +183,25 @@ def _number(port: str) -> int:
 
 
 def _connect() -> DockerClient:
-    where = os.environ.get("DOCKER_HOST") or "where it usually does, or the current context says"
     try:
         client = docker.from_env(timeout=CONNECT_TIMEOUT)
     except DockerException as error:
-        if "Permission denied" in str(error):
-            raise EngineMissing(
-                f"engine 'docker': no permission to speak with Docker's daemon ({where}): join the group of its "
-                "socket (docker), or name another daemon by DOCKER_HOST"
-            ) from None
+        why = str(error)
+    else:
+        client.api.timeout = CALL_TIMEOUT
+        return client
+    with warnings.catch_warnings():  # docker leaves the socket open that could not connect
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    where = os.environ.get("DOCKER_HOST") or "where it usually is, or the current context says"
+    if "Permission denied" in why:
         raise EngineMissing(
-            f"engine 'docker': no daemon of Docker answers {where}: start it, or name it by DOCKER_HOST ({error})"
-        ) from None
-    client.api.timeout = CALL_TIMEOUT
-    return client
+            f"engine 'docker': no permission to speak with Docker's daemon ({where}): join the group of its socket "
+            "(docker), or name another daemon by DOCKER_HOST"
+        )
+    raise EngineMissing(
+        f"engine 'docker': no daemon of Docker answers ({where}): start it, or name it by DOCKER_HOST; {why}"
+    )
 
 
 @contextlib.contextmanager

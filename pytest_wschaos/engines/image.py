@@ -59,11 +59,12 @@ class _Failed(Exception):
 
 def _follow(image: str, news: Iterable[Mapping[str, Any]]) -> None:
     """Tell how far a pull is, until it is over."""
+    failed = ""
     layers: dict[str, tuple[int, int]] = {}
     told = monotonic()
     for piece in news:
         if "error" in piece:
-            raise _Failed(piece["error"])
+            failed = piece["error"]  # the last that it says
         detail = piece.get("progressDetail") or {}
         if piece.get("status") == "Downloading" and "total" in detail:
             layers[piece["id"]] = detail["current"], detail["total"]
@@ -71,6 +72,8 @@ def _follow(image: str, news: Iterable[Mapping[str, Any]]) -> None:
             told = monotonic()
             have, total = (sum(figures) / 1e6 for figures in zip(*layers.values(), strict=True))
             _tell(f"wschaos: pulling {image}: {have:.1f} of {total:.1f} MB")
+    if failed:
+        raise _Failed(failed)
 
 
 def _tell(line: str) -> None:
