@@ -287,7 +287,7 @@ def test_a_server_that_was_down_is_brought_up_once(chaos: Chaos, monkeypatch: py
     with chaos.refuse(must_bite=False), chaos.refuse(must_bite=False):
         pass
     assert healed == [2, 1]
-    assert [event["id"] for event in chaos.freeze() if event.kind == "healed"] == [2, 1]
+    assert [event["id"] for event in chaos.freeze().events if event.kind == "healed"] == [2, 1]
 
 
 def test_a_name_that_means_something_in_a_url_is_a_name(chaos: Chaos) -> None:
