@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 _asked_for: pytest.StashKey[bool] = pytest.StashKey()
 _chaos: pytest.StashKey[list[ChaosProxy]] = pytest.StashKey()
+_contained: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether a test's engine was in a container."""
 _moved: pytest.StashKey[str] = pytest.StashKey()
 """The engine of tests for which nobody asked for one, where it is another than the default."""
 
@@ -99,6 +101,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     shared.get()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the containers, when all fixtures have ended. Later pytest-xdist kills a worker that takes its time."""
+    if _contained in session.config.stash:
+        from .engines.docker import end
+
+        end()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Where it was asked for, run a test twice."""
@@ -129,10 +140,12 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
 @contextmanager
 def _engine_required(request: pytest.FixtureRequest, engine: str) -> Iterator[None]:
     """Where the engine is not there, one line says so; or the test is skipped, if that was asked for."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    pulls = capture is not None and engine.partition(":")[0] == "docker"
+    capture, shown = request.config.pluginmanager.getplugin("capturemanager"), nullcontext()
+    if engine.partition(":")[0] == "docker":
+        request.config.stash[_contained] = True
+        shown = shown if capture is None else capture.global_and_fixture_disabled()  # how far a pull is
     try:
-        with capture.global_and_fixture_disabled() if pulls else nullcontext():  # how far it is, is told as it goes
+        with shown:
             yield
     except RuntimeError as error:
         from .engines.link import EngineMissing

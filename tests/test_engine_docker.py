@@ -190,6 +190,29 @@ def test_each_worker_has_a_container_of_its_own(project: pytest.Pytester, daemon
     assert [ours(daemon, owner) for owner in owners] == [[], []]
 
 
+SLOW = """
+import time
+from pytest_wschaos.engines.docker import Container
+from xdist.workermanage import NodeManager
+
+NodeManager.EXIT_TIMEOUT = 0.2  # seconds that a worker has to end when it has said that it is done
+stop = Container.stop
+
+def slowly(self):
+    time.sleep(2)
+    stop(self)
+
+Container.stop = slowly
+"""
+
+
+def test_a_worker_has_the_time_to_remove_it(project: pytest.Pytester, daemon: DockerClient) -> None:
+    project.makeconftest(SLOW)
+    project.makepyfile(KILLED.format("pass"))
+    project.runpytest_subprocess("-n", "1").assert_outcomes(passed=1)
+    assert ours(daemon, (project.path / "owner.txt").read_text()) == []
+
+
 KILLED = """
 import os, pathlib, signal
 from pytest_wschaos.engines.owner import owner

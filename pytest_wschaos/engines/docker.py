@@ -241,3 +241,9 @@ def shared(image: str | None = None, network: str | None = None) -> Container:
     if (image, network) not in _shared:
         _shared[image, network] = Shared(lambda: Container(image, network))
     return _shared[image, network].get()
+
+
+def end() -> None:
+    """Remove the containers of this process; who asks for one then gets another."""
+    for one in _shared.values():
+        one.end()
