@@ -24,6 +24,7 @@ from websockets.sync.client import connect
 
 from pytest_wschaos import Chaos, Profile
 from pytest_wschaos.engines import docker as engine
+from pytest_wschaos.engines import image as images
 from pytest_wschaos.engines import real
 from pytest_wschaos.engines.link import EngineMissing
 from pytest_wschaos.engines.owner import owner
@@ -242,28 +243,49 @@ def test_what_is_somebody_elses_stays(daemon: DockerClient) -> None:
         theirs.remove()
 
 
-def test_an_image_is_pulled_once_and_that_is_shown(
-    project: pytest.Pytester, daemon: DockerClient, image: Callable[..., str]
+def test_an_image_that_is_not_there_is_pulled_and_that_is_shown(
+    daemon: DockerClient,
+    image: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(images, "TELL_EVERY", 0)
     made = image("/toxiproxy")
     saved = list(daemon.images.get(made).save())
     daemon.images.remove(made)  # else there is nothing to pull
-    project.makeconftest("from pytest_wschaos.engines import image\nimage.TELL_EVERY = 0")
-    project.makepyfile("def test_it(wschaos): wschaos.url")
     with registry(saved, "shopify/toxiproxy:2.12.0") as name:
         try:
-            result = project.runpytest_subprocess("-o", f"wschaos_toxiproxy_image={name}")
-            result.assert_outcomes(passed=1)
-            first, *amid, last = (line for line in result.errlines if line)
+            engine.Container(name).stop()
+            first, *amid, last = capsys.readouterr().err.strip().splitlines()
             assert first == f"wschaos: {name} is not on this machine: pulling it"
             assert all(re.fullmatch(rf"wschaos: pulling {name}: [\d.]+ of [\d.]+ MB", line) for line in amid)
             assert amid
             assert re.fullmatch(rf"wschaos: pulled {name} in [\d.]+ s", last)
-            again = project.runpytest_subprocess("-o", f"wschaos_toxiproxy_image={name}")
-            again.assert_outcomes(passed=1)
-            assert "wschaos:" not in again.stderr.str()
+            engine.Container(name).stop()
+            assert capsys.readouterr().err == ""
         finally:
             daemon.images.remove(name)
+
+
+def test_a_pull_that_fails_amid_is_told_with_the_reason() -> None:
+    class Full:
+        """A daemon whose disk is full."""
+
+        images = api = property(lambda self: self)
+
+        def get(self, image: str) -> None:
+            raise ImageNotFound(image)
+
+        def pull(self, *_: object, **__: object) -> Iterator[dict[str, object]]:
+            yield {"status": "Downloading", "id": "1", "progressDetail": {"current": 1, "total": 2}}
+            yield {"status": "Downloading", "id": "1", "progressDetail": {}}
+            yield {"error": "no space left"}
+
+    for _ in range(2):
+        with pytest.raises(
+            EngineMissing, match=r"no image full on this machine, .* pulled \(no space left\): docker load"
+        ):
+            images.require(Full(), "full")  # type: ignore[arg-type]
 
 
 def test_an_image_that_is_nowhere_is_one_line_a_test(project: pytest.Pytester) -> None:
@@ -275,7 +297,7 @@ def test_an_image_that_is_nowhere_is_one_line_a_test(project: pytest.Pytester) -
         result.assert_outcomes(errors=2)
         told = rf"^engine 'docker': there is no image {name} on this machine, and it cannot be pulled \(.*refused\): "
         assert len(re.findall(told, result.stdout.str(), re.MULTILINE)) == 2
-        assert result.stderr.str().count("pulling it") == 1
+        assert result.stderr.str().count("pulling it") == 1  # though output is captured
         project.runpytest_subprocess(f"--wschaos-engine=docker:{name}", "--wschaos-skip-missing").assert_outcomes(
             skipped=2
         )
