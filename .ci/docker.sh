@@ -5,15 +5,14 @@ docker_made=()  # the images that were made here, and would be taken for the off
 
 docker_up() {
   if ! { command -v dockerd && command -v docker-compose; } >/dev/null; then
-    { apt-get update && apt-get install -y --no-install-recommends docker.io docker-compose iptables; } \
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y docker.io docker-compose; } \
       >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; return 1; }
   fi
   docker version >/dev/null 2>&1 && return # one runs already
   dockerd >"$work/dockerd.log" 2>&1 &
   docker_started=$!
   for _ in {1..60}; do
-    if docker version >/dev/null 2>&1; then return; fi
-    kill -0 "$docker_started" 2>/dev/null || break
+    docker version >/dev/null 2>&1 && return
     sleep 0.5
   done
   cat "$work/dockerd.log"
@@ -21,10 +20,8 @@ docker_up() {
 }
 
 docker_down() {
-  if [ "${#docker_made[@]}" -gt 0 ]; then docker rmi --force "${docker_made[@]}" >/dev/null || true; fi
-  if [ -n "$docker_started" ]; then
-    kill "$docker_started" && wait "$docker_started" || true
-  fi
+  [ "${#docker_made[@]}" -eq 0 ] || docker rmi --force "${docker_made[@]}" >/dev/null || true
+  [ -z "$docker_started" ] || { kill "$docker_started" && wait "$docker_started"; } || true
 }
 
 # Shopify's image is these two programs and this configuration.
