@@ -4,7 +4,7 @@ docker_started= # the process of the daemon that was started here
 docker_made=()  # the images that were made here, and would be taken for the official ones later
 
 docker_up() {
-  if ! { command -v dockerd && command -v docker-compose; } >/dev/null; then
+  if ! { command -v docker && { command -v docker-compose || docker compose version; }; } >/dev/null 2>&1; then
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y docker.io docker-compose; } \
       >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; return 1; }
   fi
