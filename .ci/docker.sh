@@ -44,6 +44,10 @@ python_image() { # interpreter, environment with pip
   stdlib=$("$1" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
   image=python:$version-slim
   docker image inspect "$image" >/dev/null 2>&1 && return
+  if [ "$("$1" -c 'import sysconfig; print(sysconfig.get_default_scheme())')" != posix_prefix ]; then
+    echo "$1 installs to places of its distribution; for $image CI needs a Python as its makers build it" >&2
+    return 1
+  fi
 
   local home="$root/usr/local/lib/python$version"
   mkdir -p "$home/site-packages" "$root/usr/local/bin" "$root/bin" "$root/etc" "$root/tmp"
