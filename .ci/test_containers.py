@@ -79,7 +79,7 @@ def built() -> Iterator[None]:
         file = f"docker/{image}.Dockerfile"
         command = f"docker build -f {file} -t wschaos-{image} ."
         assert f"#   {command}\n" in (ROOT / file).read_text(encoding="utf-8")
-        run(*command.split(), "--build-arg", f"PYTHON={PYTHON}")
+        run(*command.split(), "--force-rm", "--build-arg", f"PYTHON={PYTHON}")
     yield
     run("docker", "rmi", "--force", "wschaos-reference-server", "wschaos-engine")
 
@@ -135,7 +135,7 @@ def composed(built: None) -> Iterator[None]:
     compose = [name] if name else ["docker", "compose"]
     compose += ["--project-name", f"wschaos-ci-{os.getpid()}", "-f", "docker/compose.yaml"]
     try:
-        run(*compose, "build", "--build-arg", f"PYTHON={PYTHON}")
+        run(*compose, "build", "--force-rm", "--build-arg", f"PYTHON={PYTHON}")
         run(*compose, "up", "-d")
         yield
     finally:
