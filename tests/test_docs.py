@@ -74,6 +74,15 @@ def test_the_first_test_is_that_of_the_examples() -> None:
     assert code("README.md")[0] == example.partition('"""\n\n')[2]
 
 
+def test_the_lines_for_ci_are_those_of_the_workflow() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## CI\n")[2]
+    install, toxiproxy, test = page.partition("```sh\n")[2].partition("```")[0].splitlines()
+    steps = re.findall(r"- run: (.*)", (ROOT / "examples" / "ci" / "github-actions.yml").read_text(encoding="utf-8"))
+    assert toxiproxy in steps
+    assert test.replace(" examples ", " ") in steps
+    assert install.replace("'.[examples]'", "pytest-wschaos") in steps
+
+
 def test_the_reactions_to_close_codes_are_those_of_the_code() -> None:
     page = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8").partition("## Reactions")[2]
     rows = re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|$", page, re.MULTILINE)
