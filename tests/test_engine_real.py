@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from compat import servers
+from engines import program
 from talk import LATER
 from websockets.sync.client import connect
 
@@ -38,11 +38,7 @@ QUICK = Profile.preset("default").scaled(0.05)
 @pytest.fixture(scope="module")
 def binary() -> str:
     """Where the program is."""
-    if (found := servers.binary()) is not None:
-        return found
-    if os.environ.get(servers.REQUIRE) == "1":
-        pytest.fail(servers.HOW, pytrace=False)
-    pytest.skip(servers.HOW)
+    return program()
 
 
 @pytest.fixture

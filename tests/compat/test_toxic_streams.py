@@ -262,8 +262,8 @@ def test_an_end_passes_a_timeout_at_once(proxied: Proxied) -> None:
 
 @live
 def test_timeout_closes_a_silent_direction(proxied: Proxied, live: bool) -> None:
-    client, server = meet(proxied, live, "timeout", timeout=300)
-    with lasting(0.25):  # it began a little earlier
+    with lasting(0.3):
+        client, server = meet(proxied, live, "timeout", timeout=300)
         assert client.rest() == server.rest() == (b"", "fin")
 
 

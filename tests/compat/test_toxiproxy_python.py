@@ -49,7 +49,7 @@ def upstream() -> Iterator[str]:
 def toxiproxy(http: Http, monkeypatch: pytest.MonkeyPatch) -> Toxiproxy:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(APIConsumer, "host", "127.0.0.1")
-    monkeypatch.setattr(APIConsumer, "port", http.server.port)
+    monkeypatch.setattr(APIConsumer, "port", http.port)
     return Toxiproxy()
 
 
