@@ -36,21 +36,6 @@ _running: list[pytest.Item] = []
 
 FAULTS = ("test_faults.py", "test_wss.py", "test_toxiproxy_fixture.py")
 """Suites of which each test with a fixture of ours runs on each engine, as all of ``compat`` does."""
-NOT_BEHIND_A_REAL_ONE = {
-    # A reset is passed on as an end, and an end may become a reset.
-    "test_abort_is_a_reset_for_the_client",
-    "test_a_client_that_has_just_connected_is_live",
-    "test_disconnect_is_a_fin_though_the_client_has_bytes_under_way",
-    "test_live_connections_end_at_once",
-    # What a client gets is on record before the real one's toxics.
-    "test_latency_in_one_direction_leaves_the_other",
-    # Its upstream is the engine, which has the upward half of what it does.
-    "test_the_proxy_of_the_test_is_there",
-    "test_faults_and_the_api_work_on_the_same_proxy",
-    # Its kernel answers SYNs.
-    "test_unanswered_attempts_hang_until_removal",
-}
-"""Tests of what is otherwise, or not there, behind a real Toxiproxy: tests/test_engine_real.py has what is instead."""
 OUR_FIXTURES = {"wschaos", "wschaos_proxy"}
 
 
@@ -69,7 +54,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", there, scope="session")
     elif _is_of_faults(metafunc):
         metafunc.fixturenames.append("engine")
-        here = metafunc.function.__name__ in NOT_BEHIND_A_REAL_ONE
+        here = metafunc.function.__name__ in engines.NOT_BEHIND_A_REAL_ONE
         others = [name for name in there if name != "embedded" and not (here and name in engines.REAL)]
         metafunc.parametrize("engine", ["embedded", *others])
     if metafunc.definition.path.parent.name == "engine" and inspect.iscoroutinefunction(metafunc.function):
