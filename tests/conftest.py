@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "engine: runs on each engine, in real time")
+    config.addinivalue_line("markers", "deviation(where): where our engine is not as Toxiproxy; docs/engine.md has it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

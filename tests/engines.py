@@ -32,7 +32,7 @@ NOT_BEHIND_A_REAL_ONE = {
     # Its kernel answers SYNs.
     "test_unanswered_attempts_hang_until_removal": "test_where_its_kernel_answers_a_client_waits_for_the_engine",
 }
-"""Tests of what is otherwise, or not there, behind a real one, and what tests/test_engine_real.py has in their place."""
+"""Tests of what is otherwise, or not there, behind a real one, and what tests/test_engine_real.py has instead."""
 HELP = f"engines of the tests marked 'engine': some of {','.join(ENGINES)} (default: {','.join(USUAL)})"
 
 

@@ -73,6 +73,7 @@ def test_a_signal_right_after_the_first_line_ends_it_too() -> None:
         assert command.end() == (0, "", "")
 
 
+@pytest.mark.deviation("`toxics` in POST `/proxies`, `/populate`, configuration")
 def test_the_proxies_of_the_configuration_are_there_and_told(tmp_path: Path) -> None:
     off = {"name": "off", "listen": "", "upstream": "x:1", "enabled": False}
     toxics = [LATENCY, {"type": "noop", "name": "n", "stream": "upstream"}]
@@ -140,6 +141,7 @@ def test_debug_tells_of_requests() -> None:
     assert "GET /version: 200" in errors
 
 
+@pytest.mark.deviation("`--seed`")
 def test_the_seed_repeats_the_chaos() -> None:
     def arrived(seed: int) -> list[bool]:
         """Which of 20 connections is spared by a toxic of toxicity 0.5."""
@@ -167,6 +169,7 @@ def test_the_seed_repeats_the_chaos() -> None:
 # --- what it refuses ---
 
 
+@pytest.mark.deviation("a configuration file that is wrong")
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -202,6 +205,7 @@ def test_a_configuration_that_is_wrong_is_one_clear_line(
     assert errors.count("\n") == 1
 
 
+@pytest.mark.deviation("the API's port is taken")
 def test_a_port_in_use_is_named_with_the_remedy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -229,6 +233,15 @@ def test_options_that_are_none(capsys: pytest.CaptureFixture[str], arguments: li
         main(["serve", *arguments])
     assert caught.value.code == 2
     assert arguments[1] in capsys.readouterr().err
+
+
+@pytest.mark.deviation("`-proxy-metrics`, `-runtime-metrics`")
+@pytest.mark.parametrize("option", ["-proxy-metrics", "-runtime-metrics"])
+def test_there_are_no_metrics(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", option])
+    assert caught.value.code == 2
+    assert option in capsys.readouterr().err
 
 
 # --- what it survives ---
@@ -369,6 +382,7 @@ async def test_api_clients_that_idle_do_not_take_the_last_descriptors() -> None:
         assert command.end() == (0, "", "")
 
 
+@pytest.mark.deviation("no file descriptors are left")
 @pytest.mark.asyncio
 async def test_without_descriptors_the_api_answers_and_clients_are_reset() -> None:
     with serving(files=128) as command:
