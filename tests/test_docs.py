@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import test_serve
+from compat import test_deviations
+from engine import test_connection
 
 from pytest_wschaos import Profile
 from pytest_wschaos.engine import events
@@ -60,6 +63,20 @@ def test_the_bounds_of_events_are_those_of_the_code() -> None:
     assert f"The last {events.KEPT:,} events".replace(",", " ") in page
     assert f"{events.READERS} readers" in page
     assert f"longer than {events.LONGEST} characters" in page
+
+
+def test_each_deviation_from_toxiproxy_is_told_and_tested_and_no_other() -> None:
+    page = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8").partition("| where | Toxiproxy 2.12.0 | here |")[2]
+    told = re.findall(r"^\| (?!--)(.*?) \| ", page.partition("\n\n")[0], re.MULTILINE)
+    modules = (test_deviations, test_serve, test_connection)
+    tested = [
+        mark.args[0]
+        for module in modules
+        for test in vars(module).values()
+        for mark in getattr(test, "pytestmark", ())
+        if mark.name == "deviation"
+    ]
+    assert sorted(set(tested)) == sorted(told)
 
 
 def test_the_test_of_wss_passes_as_it_is_written(pytester: pytest.Pytester) -> None:
