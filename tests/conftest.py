@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test of the engine for each shell, and one of what the engines have in common for each of them."""
     there = metafunc.config.getoption("engines")
-    if "engine" in metafunc.fixturenames:
+    if "engine" in metafunc.fixturenames and metafunc.definition.path.parent.name == "compat":
         metafunc.parametrize("engine", there, scope="session")
     elif _is_of_faults(metafunc):
         metafunc.fixturenames.append("engine")
@@ -89,8 +89,10 @@ def _params(item: pytest.Item) -> Mapping[str, object]:
 
 
 def _engine(item: pytest.Item) -> str | None:
+    """The engine that a test runs on, where it is one of those that run on each."""
     engine = _params(item).get("engine")
-    return engine if isinstance(engine, str) else None
+    ours = item.path.parent.name == "compat" or item.path.name in FAULTS
+    return engine if ours and isinstance(engine, str) else None
 
 
 def _shell(item: pytest.Item) -> object:
