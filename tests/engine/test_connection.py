@@ -510,13 +510,13 @@ async def test_nothing_is_left_where_a_peer_never_reads(deleted: bool) -> None:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         filling = asyncio.create_task(fill(server))
         await stuck(rig, filling, "down")
+        (connection,) = connections(rig)
         if deleted:
             await rig.engine.delete(rig.proxy.name)
         else:
             rig.proxy.stop()
         with suppress(OSError):
             await filling
-        (connection,) = connections(rig)
         await eventually(lambda: not connection.server.connected, "the server's side is gone")
         # The client's may still take what is on its way; but not beyond the engine's end.
         assert connection.client.connected
