@@ -404,7 +404,9 @@ def test_auto_of_a_proxy_is_that_of_the_session(project: pytest.Pytester, monkey
     monkeypatch.setattr(named, "DEFAULT", "http://127.0.0.1:9")
     program = project.makefile("", program="#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
-    project.makepyfile("def test_it(wschaos_proxy): wschaos_proxy('127.0.0.1:9', engine='auto')\n")
+    project.makepyfile(
+        "def test_it(wschaos, wschaos_proxy):\n    wschaos_proxy(f'127.0.0.1:{wschaos.server.port}', engine='auto')\n"
+    )
     result = project.runpytest_inprocess("-o", "wschaos_toxiproxy_binary=./program")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([f"engine 'binary': {program} does not answer; it said:"])
