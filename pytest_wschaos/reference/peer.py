@@ -272,6 +272,11 @@ class HandlerServer:
         return self._port
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and nobody has begun to stop it."""
+        return self._server is not None
+
+    @property
     def url(self) -> str:
         """The WebSocket URL of the root path."""
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -89,6 +89,11 @@ class ReferenceServer:
         return self._listener.port
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and nobody has begun to stop it."""
+        return self._listener.running
+
+    @property
     def url(self) -> str:
         """Where it speaks ``wschaos.v1``."""
         return self._listener.url + "ws"
