@@ -52,6 +52,9 @@ OFTEN = 3
 
 REFERENCE = ReferenceDialect()
 
+NO_DETAIL = frozenset(["event", "data", *COLUMNS])
+"""What of a reported event has a place of its own on the record, or none."""
+
 
 class UpstreamError(RuntimeError):
     """Nothing answers at the address that a proxy was asked to stand in front of."""
@@ -347,7 +350,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         if not isinstance(event, Mapping) or not isinstance(event.get("event"), str):
             raise ValueError(f'event = {event!r:.80}: must be a dict such as {{"event": "gave_up"}}')
         # A client's own clock or client id is its own affair; the record has columns of these names.
-        detail = {name: value for name, value in event.items() if name not in ("event", "data", *COLUMNS)}
+        detail = {name: value for name, value in event.items() if name not in NO_DETAIL}
         if "data" in event:
             detail["digest"] = digest(event["data"])
         self.timeline.record(f"app.{event['event']}", "app", client=client, **detail)
@@ -440,7 +443,7 @@ class Chaos(ChaosProxy):
 
     def _ends(self, server: ReferenceServer | HandlerServer) -> None:
         self._started.callback(self._stop_server, server)
-        self._runner.at_close(lambda: server.stop(grace=0))
+        self._runner.at_close(lambda: server.stop(grace=0) if server.running else None)
 
     def _stop_server(self, server: ReferenceServer | HandlerServer) -> None:
         self._runner.finish(server.stop(grace=0), CANCEL_TIMEOUT)
