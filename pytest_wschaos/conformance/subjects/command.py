@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...cursor import Cursor
+from ...profile import Profile
 from .subject import Client, Hello, Setting, Subject, SubjectError, Unsupported
 
 if TYPE_CHECKING:
@@ -73,9 +74,7 @@ class Process(Client):
         """Lines that were no events."""
 
     async def start(self, setting: Setting) -> None:
-        handle, path = tempfile.mkstemp(prefix="profile-", suffix=".json", dir=self._folder)
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(setting.profile.to_dict(), file)
+        path = _write(setting.profile, self._folder)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -225,6 +224,13 @@ class Process(Client):
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def _write(profile: Profile, folder: Path) -> str:
+    handle, path = tempfile.mkstemp(prefix="profile-", suffix=".json", dir=folder)
+    with open(handle, "w", encoding="utf-8") as file:
+        json.dump(profile.to_dict(), file)
+    return path
 
 
 def _environment(setting: Setting, profile: str) -> dict[str, str]:
