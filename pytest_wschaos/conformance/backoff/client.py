@@ -8,7 +8,7 @@ from ..suite.case import case
 from ..suite.failures import FAILURES, failures
 from ..suite.stage import Stage
 
-LONGER: dict[str, Any] = {"backoff": {"base": 0.4}}
+LONGER: dict[str, Any] = {"backoff": {"base": 0.2}}
 """A longer base where figures are scaled: delays must be told from each other on a busy machine, too."""
 
 # --- BACKOFF-01, BACKOFF-02 and BACKOFF-04
@@ -101,7 +101,7 @@ async def never_ready(stage: Stage) -> None:
 @case(
     "BACKOFF-03/flapping",
     "Connections that are ready, and lost long before they are stable, are failures, one more each.",
-    scaled={"backoff": {"base": 0.4, "stable_after": 2.0}},
+    scaled={"backoff": {"base": 0.2, "stable_after": 2.0}},
 )
 async def flapping(stage: Stage) -> None:
     await stage.client()
@@ -116,7 +116,7 @@ async def flapping(stage: Stage) -> None:
 @case(
     "BACKOFF-03/not-quite-stable",
     "A connection that is lost halfway to stable is one more failure.",
-    scaled={"backoff": {"base": 0.4, "stable_after": 2.0}},
+    scaled={"backoff": {"base": 0.2, "stable_after": 2.0}},
 )
 async def not_quite_stable(stage: Stage) -> None:
     await two_failures(stage)
@@ -130,7 +130,7 @@ async def not_quite_stable(stage: Stage) -> None:
 @case(
     "BACKOFF-03/stable",
     "The count starts anew with a connection that was stable, and not with a short-lived one before it.",
-    scaled={"backoff": {"base": 0.4}},
+    scaled=LONGER,
 )
 async def stable(stage: Stage) -> None:
     with stage.chaos.accept_then_close(1011):

@@ -179,7 +179,7 @@ async def reserved_code(stage: Stage, code: int) -> None:
 @case("CLOSE-03/answer-to-no-code", "A Close without a code is not answered with 1005, which stands for none.")
 async def answer_to_no_code(stage: Stage) -> None:
     await close_without_a_code(stage)
-    await stage.pause(stage.slack)
+    await stage.saw("ready", timeout=stage.comeback)
 
 
 @case("CLOSE-03/after-a-reset", "A client that has told of a broken link (1006) does not close the next one with that.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...background import LoopStuck
 from ...checks.rule import judge, rules
+from ...checks.tolerance import GRACE
 from ...checks.verdict import Finding, Outcome, Verdict, failed, inconclusive
 from ...profile import Profile
 from ...timeline import Record
@@ -118,6 +120,7 @@ async def _close(stage: Stage) -> Closing:
     able = [client for client in stage.clients if client.hello.speaks]
     if not able:
         return Closing.UNSUPPORTED
+    await stage.pause(2 * GRACE)  # an attempt may just be on its way to ready
     stage.chaos.timeline.record("app.end", "app")
     asked_at = stage.chaos.freeze().until
     for client in able:
@@ -145,7 +148,8 @@ def _verdict(case: Case, played: _Played) -> Verdict:
     outcome = finding.outcome
     if rule.level == "SHOULD" and outcome is Outcome.FAIL:
         outcome = Outcome.NON_STRICT
-    return Verdict(case.rule, outcome, rule.requirement, finding.seen, {}, finding.measured, finding.at)
+    figures = {name: operator.attrgetter(name)(played.profile) for name in rule.figures}
+    return Verdict(case.rule, outcome, rule.requirement, finding.seen, figures, finding.measured, finding.at)
 
 
 def _nothing(settings: Settings) -> Record:

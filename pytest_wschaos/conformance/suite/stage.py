@@ -161,9 +161,9 @@ class Stage:
 
     @property
     def herd(self) -> int:
-        """Clients that it takes until enough waits at the cap were seen."""
-        at_cap = max(1, self.retries - self.steps_to_cap + 1)
-        return max(2, math.ceil(ENOUGH_AT_CAP / at_cap))
+        """Clients that it takes until enough waits at the cap were seen; of those that give up before, enough waits."""
+        at_cap = self.retries - self.steps_to_cap + 1
+        return max(2, math.ceil(ENOUGH_AT_CAP / max(1, at_cap if at_cap > 0 else self.retries)))
 
     @asynccontextmanager
     async def guest(self, name: str, say: str | None = None) -> AsyncIterator[None]:
