@@ -58,7 +58,7 @@ def _reacted(story: Story, course: Course, connection: Connection, reaction: Rea
     what = f"connection {connection.number} {describe_end(connection)} ({reaction})"
     if reaction in FINAL:
         longest = longest_wait(connection, profile)
-        finding = stayed_away(story, client, connection.signs[0], longest + GRACE, what)
+        finding = stayed_away(story, client, connection, longest + GRACE, what)
         return finding if reaction == "stop" else surfaced(client, connection, longest, finding)
     if course.spent(connection):
         return inconclusive(f"{what}, when the retries were used up")

@@ -329,7 +329,7 @@ def _copied(found: Sequence[Draw], declared: Distribution, profile: Profile) -> 
     Rows of one client are compared with each other, and those of two clients in their order, all taken together.
     Two fresh draws lie within t of each other, of a spread w, with a probability of 1 - (1 - t/w)^2.
     """
-    pairs = list(islice(_couples(_grouped_rows(found)), MOST_PAIRS))
+    pairs = list(islice(_couples(_grouped_rows(_inside(found, declared))), MOST_PAIRS))
     width = declared.high - declared.low
     for one, other in pairs:
         steps = _in_step(one, other)
@@ -428,11 +428,14 @@ def _rows(found: Iterable[Draw]) -> Iterator[list[Draw]]:
         yield row
 
 
+def _inside(group: Iterable[Draw], declared: Distribution) -> list[Draw]:
+    """What lies outside the declared range is no draw from it at all: JITTER-01 judges that."""
+    return [d for d in group if d.factor.low <= declared.high and d.factor.high >= declared.low]
+
+
 def _repeated(groups: Iterable[Sequence[Draw]], what: str, declared: Distribution, alpha: float) -> Finding | None:
     """A group whose draws lie too closely together to be fresh ones."""
-    # What lies outside the declared range is no draw from it at all: JITTER-01 judges that.
-    inside = [[d for d in group if d.factor.low <= declared.high and d.factor.high >= declared.low] for group in groups]
-    alike = [members for members in inside if len(members) > 1]
+    alike = [members for members in (_inside(group, declared) for group in groups) if len(members) > 1]
     for members in alike:
         samples = [draw.factor for draw in members]
         spread = max(s.high for s in samples) - min(s.low for s in samples)

@@ -64,7 +64,7 @@ async def abnormal_end(stage: Stage, how: str, words: str) -> None:
     await stage.client()
     await stage.saw("ready")
     cut(stage, how)
-    await stage.saw("ready", timeout=stage.comeback)
+    await stage.saw("ready", timeout=stage.absence)
     await stage.pause(stage.slack)
 
 
@@ -73,7 +73,7 @@ async def server_down(stage: Stage) -> None:
     await stage.client()
     await stage.saw("ready")
     with stage.chaos.refuse():
-        await stage.saw("attempt", 2, timeout=stage.waits(2))
+        await stage.saw("attempt", 2, timeout=stage.absence)
     await stage.saw("ready", timeout=stage.absence + stage.profile.reconnect.open_timeout)
 
 
@@ -101,16 +101,23 @@ async def slow_attempts(stage: Stage) -> None:
     await stage.saw("ready", timeout=stage.absence + stage.profile.reconnect.open_timeout)
 
 
+async def amid_the_third_wait(stage: Stage) -> None:
+    """Long enough after the second retry was refused for the client to know, and before the third."""
+    await stage.saw("attempt", 2, timeout=stage.waits(2))
+    await stage.pause(stage.profile.backoff.nominal(3) * stage.profile.jitter.bounds[0] / 2)
+
+
 @case(
     "RECONNECT-03/asked-while-waiting",
     "Asked to reconnect amid a wait, the client connects once: its timer does not fire any more.",
     needs=["reconnect"],
+    scaled=LONGER,
 )
 async def asked_while_waiting(stage: Stage) -> None:
     client = await stage.client()
     await stage.saw("ready")
     with stage.chaos.refuse():
-        await stage.saw("app.waiting", 3, timeout=stage.waits(2))
+        await amid_the_third_wait(stage)
     await client.reconnect()
     await stage.saw("ready", timeout=stage.comeback)
     await stage.pause(stage.waits(3) - stage.waits(2))
@@ -210,7 +217,7 @@ async def unanswered_syn(stage: Stage) -> Finding | None:
     begun = [e.at for e in record.events if e.kind == "app.connecting"]
     ended = [e.at for e in record.events if e.kind == "app.closed"]
     if not begun:
-        return inconclusive("the client told of no attempt")
+        raise Unsupported("attempts that nobody answers leave no trace, and the client tells of none")
     over = min(ended, default=None)
     told = f"nobody answered the attempt that began at {begun[0]:.3f} s"
     timing = by(record, begun[0] + timeout, over, since=begun[0])
@@ -264,12 +271,16 @@ async def closed_while_ready(stage: Stage) -> None:
     await stage.pause(stage.quiet)
 
 
-@case("RECONNECT-05/waiting", "Closed amid a wait, the client stays away: its timer does not fire any more.")
+@case(
+    "RECONNECT-05/waiting",
+    "Closed amid a wait, the client stays away: its timer does not fire any more.",
+    scaled=LONGER,
+)
 async def closed_while_waiting(stage: Stage) -> None:
     client = await stage.client()
     await stage.saw("ready")
     with stage.chaos.refuse():
-        await stage.saw("app.waiting", 3, timeout=stage.waits(2))
+        await amid_the_third_wait(stage)
         await client.close()
     await stage.pause(stage.quiet)
 
@@ -393,7 +404,7 @@ async def provider_fails(stage: Stage, word: str, times: int) -> None:
     await stage.saw("ready")
     await client.token_fails(times)
     stage.chaos.abort()
-    await stage.saw("ready", timeout=stage.waits(times + 1) + stage.comeback)
+    await stage.saw("ready", timeout=stage.waits(times + 1) + stage.absence)
     await stage.pause(stage.slack)
 
 
@@ -410,7 +421,7 @@ async def provider_fails_at_last(stage: Stage) -> None:
     with stage.chaos.refuse():
         await stage.saw("attempt", stage.retries - 1, timeout=stage.exhaustion)
         await client.token_fails(5)
-        await stage.saw("app.gave_up", timeout=stage.waits(stage.retries) + stage.slack)
+        await stage.saw("app.gave_up", timeout=stage.absence)
         await stage.pause(stage.slack)
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from ...checks.tolerance import GRACE
 from ...cursor import EventTimeout
 from ..subjects.subject import Client, Setting, Subject, Unsupported
 
@@ -107,7 +108,7 @@ class Stage:
 
     async def settle(self) -> None:
         """Let a connection become stable."""
-        await self.pause(self.profile.backoff.stable_after + self.slack)
+        await self.pause(self.profile.backoff.stable_after + 4 * GRACE + self.slack)
 
     # --- how long things take
 
