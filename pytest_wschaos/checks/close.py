@@ -43,6 +43,8 @@ def _judge_reactions(
                 findings.append(inconclusive("credentials refused twice in a row: judged by AUTH-04"))
             elif reaction is not None:
                 findings.append(_reacted(story, course, connection, reaction))
+                if findings[-1].outcome is Outcome.FAIL:
+                    return findings[-1]  # the first one tells most, and there may be thousands
     finding = worst(findings, otherwise=inconclusive(otherwise))
     judged = [f for f in findings if f.outcome in (Outcome.PASS, Outcome.NON_STRICT)]
     if finding.outcome is Outcome.PASS and len(judged) > 1:

@@ -175,8 +175,10 @@ def stayed_away(
     same instant too. An attempt within ``underway`` seconds may have left before the client could know, and is let
     pass.
     """
+    surely = isinstance(since, Connection)  # that it knew: it had no other connection under way
     if isinstance(since, Connection):
-        later, since = client.connections[client.connections.index(since) + 1 :], since.signs[0]
+        place = next(number for number, c in enumerate(client.connections, 1) if c is since)
+        later, since = client.connections[place:], since.signs[0]
         candidates = [c for c in later if since + underway <= c.attempt]
     else:
         candidates = [c for c in client.connections if since + underway < c.attempt]
@@ -187,7 +189,7 @@ def stayed_away(
     attempts = [c for c in candidates if c.attempt < horizon]
     if attempts:
         first = attempts[0]
-        if first.attempt - since - underway <= STANDSTILLS * record.lag(since, first.attempt):
+        if not surely and first.attempt - since - underway <= STANDSTILLS * record.lag(since, first.attempt):
             return inconclusive(
                 f"{what}; attempt {first.number} came at once, but {late_by(record, since, first.attempt)}"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import dropwhile, groupby, pairwise
 
 from ..profile import Profile
 from ..timeline import Event, Record
@@ -424,7 +424,8 @@ def provider(story: Story, profile: Profile) -> Finding:
 def _went_on(story: Story, course: Course, failure: Event) -> Finding:
     client, profile = course.client, course.profile
     told = f"the attempt that ended at {failure.at:.3f} s failed before it reached the network"
-    again = next((e.at for e in client.told("connecting") if e.at > failure.at), None)
+    later = dropwhile(lambda e: e is not failure, client.app)
+    again = next((e.at for e in later if e.kind == "app.connecting"), None)
     given_up = next((e for e in client.told("gave_up") if e.at >= failure.at), None)
     if given_up is not None and (again is None or again >= given_up.at):
         return _gave_up(course, failure, given_up, told)

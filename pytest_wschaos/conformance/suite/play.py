@@ -97,8 +97,9 @@ def _play_virtually(case: Case, subject: Subject, settings: Settings) -> _Played
         # A client that tries again without any wait lets no time pass. What it did until then tells.
         stage = stages[0]
         record = stage.chaos.timeline.freeze()
-        if judge(record, stage.profile, case.rule)[0].outcome is Outcome.FAIL:
-            return _Played(stage.profile, None, record)
+        verdict = judge(record, stage.profile, case.rule)[0]
+        if verdict.outcome is Outcome.FAIL:
+            return _Played(stage.profile, Finding(Outcome.FAIL, verdict.seen, verdict.measured, verdict.at), record)
         told = str(error).partition("\n")[0]
         return _Played(stage.profile, inconclusive(f"on virtual time the client never waits: {told}"), record)
 
