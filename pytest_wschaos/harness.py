@@ -451,7 +451,11 @@ class Chaos(ChaosProxy):
     @property
     def echo_url(self) -> str:
         """A plain echo through the proxy, for clients that speak no protocol of ours."""
-        return urlunsplit(urlsplit(self.url)._replace(path="/echo", query=""))
+        return self.echo_url_for(CLIENT)
+
+    def echo_url_for(self, client: str) -> str:
+        """:attr:`echo_url` of another client; see :meth:`url_for`."""
+        return urlunsplit(urlsplit(self.url_for(client))._replace(path="/echo", query=""))
 
     @property
     def wss_echo_url(self) -> str:

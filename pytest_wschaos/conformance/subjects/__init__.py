@@ -1,0 +1,1 @@
+"""How that which is under test is started, told what to do, and heard."""

@@ -1,0 +1,244 @@
+"""A client in a process of its own, in any language: JSON lines on its standard input and output.
+
+One that says no hello is a black box: it is told nothing, and judged by what the wire shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...cursor import Cursor
+from ...profile import Profile
+from .subject import Client, Hello, Setting, Subject, SubjectError, Unsupported
+
+if TYPE_CHECKING:
+    from ...harness import Chaos
+
+HELLO_TIMEOUT = 5.0
+"""Seconds after which a command that has said nothing is a black box."""
+EXIT_TIMEOUT = 2.0
+"""Seconds that a command has to end by itself."""
+UNSUPPORTED = 127
+"""Exit status by which a command says, before anything else, that it cannot do a case."""
+LONGEST_LINE = 8 * 1024 * 1024
+"""Bytes of a line; a message may be in it."""
+MOST_LINES = 200_000
+"""Lines in one case, after which a command is taken for one that floods."""
+STRANGE = 20
+"""Lines of standard output that are no events, of which so many are shown."""
+KEPT = 64 * 1024
+"""Bytes of standard error that are kept, the last ones."""
+
+
+class Command(Subject):
+    """Clients that a command is, each a process (in a process group) of its own.
+
+    Args:
+        command: the words of it.
+        folder: of the files that tell clients their profile.
+    """
+
+    process = True
+
+    def __init__(self, command: Sequence[str], folder: Path, name: str = "") -> None:
+        self.command = list(command)
+        self.folder = folder
+        self.name = name or shlex.join(command)
+
+    def client(self, chaos: Chaos, name: str) -> Client:
+        return Process(chaos, name, self.command, self.folder)
+
+
+class Process(Client):
+    """One process."""
+
+    def __init__(self, chaos: Chaos, name: str, command: Sequence[str], folder: Path) -> None:
+        super().__init__(chaos, name)
+        self._command = command
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._reader: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[Any] | None = None
+        self._ending = False
+        self._strange: list[str] = []
+        """Lines that were no events."""
+
+    async def start(self, setting: Setting) -> None:
+        path = _write(setting.profile, self._folder)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=self._errors,
+                env={**os.environ, **_environment(setting, path)},
+                limit=LONGEST_LINE,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SubjectError(f"{shlex.join(self._command)}: cannot be started: {reason}") from None
+        self._first = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read())
+        await self._hear(setting)
+
+    async def _hear(self, setting: Setting) -> None:
+        """Wait for its hello, or for what shows that there will be none: it ends, says something else, or connects."""
+        assert self._process is not None
+        assert self._first is not None
+        loop = asyncio.get_running_loop()
+        cursor = Cursor(self.chaos.timeline)
+        attempt: asyncio.Future[Any] = loop.create_task(cursor.wait_for("attempt", 1, HELLO_TIMEOUT, self.name, None))
+        await asyncio.wait({self._first, attempt}, return_when=asyncio.FIRST_COMPLETED)
+        attempt.cancel()
+        await asyncio.gather(attempt, return_exceptions=True)
+        if not self._first.done():
+            self._first.set_result(None)  # a black box
+            return
+        first = self._first.result()
+        if first is not None:
+            self.hello = Hello.read(first, setting.profile)
+        elif self._process.returncode == UNSUPPORTED:
+            raise Unsupported("the client says that it cannot do this case (exit status 127)")
+        elif self._process.returncode is not None:
+            raise SubjectError(f"{shlex.join(self._command)}: {self.ended}{self._last_words()}")
+
+    async def _read(self) -> None:
+        """Hear what it says, to the end."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        assert self._first is not None
+        lines = 0
+        while line := await self._line(self._process.stdout):
+            lines += 1
+            if lines > MOST_LINES:
+                self._strange.append(f"(more than {MOST_LINES} lines: the rest was not read)")
+                self._kill()
+                break
+            self._heard(line)
+        await self._process.wait()
+        if not self._first.done():
+            self._first.set_result(None)
+        elif not self._ending:
+            self.chaos.timeline.record("app.exited", "app", client=self.name, status=self._process.returncode)
+
+    async def _line(self, stream: asyncio.StreamReader) -> bytes:
+        try:
+            return await stream.readline()
+        except ValueError:  # longer than the limit
+            self._strange.append(f"(a line of more than {LONGEST_LINE} bytes)")
+            return b"\n"
+
+    def _heard(self, line: bytes) -> None:
+        assert self._first is not None
+        try:
+            event = json.loads(line)
+            known = isinstance(event, dict) and isinstance(event.get("event"), str)
+        except (ValueError, RecursionError):
+            known = False
+        if not known:
+            if line.strip():
+                self._strange.append(line[:200].decode(errors="replace").strip())
+            if not self._first.done():
+                self._first.set_result(None)
+        elif not self._first.done():
+            self._first.set_result(event if event["event"] == "hello" else None)
+        elif self.hello.speaks:
+            self.said(event)
+
+    async def tell(self, command: Mapping[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        if not self.hello.speaks:
+            if command["do"] != "connect":
+                raise Unsupported("the client is a black box: it says no hello, so it cannot be told anything")
+            return
+        self._ending = self._ending or command["do"] == "exit"
+        with contextlib.suppress(ConnectionError):  # it has ended, which is on record
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
+            await self._process.stdin.drain()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def ended(self) -> str:
+        """How its process has ended, in words; empty: it runs."""
+        status = None if self._process is None else self._process.returncode
+        if status is None:
+            return ""
+        return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+
+    @property
+    def errors(self) -> str:
+        """The last of what it said on standard error."""
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - KEPT))
+        return self._errors.read().decode(errors="replace").strip()
+
+    @property
+    def failure(self) -> str:
+        return "" if self._ending or self._process is None or not self._process.returncode else self.ended
+
+    @property
+    def words(self) -> str:
+        return "\n".join([*self._strange[:STRANGE], *([self.errors] if self.errors else [])])
+
+    def _last_words(self) -> str:
+        return f"; its last words:\n{self.errors[-2000:]}" if self.errors else ""
+
+    async def stop(self) -> None:
+        self._ending = True
+        if self._process is not None:
+            if self.hello.speaks:
+                await self.tell({"do": "exit"})
+            else:
+                self._signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_TIMEOUT):
+                    await self._process.wait()
+            self._kill()  # what it has started, too
+            await self._process.wait()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        self._errors.close()
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+def _write(profile: Profile, folder: Path) -> str:
+    handle, path = tempfile.mkstemp(prefix="profile-", suffix=".json", dir=folder)
+    with open(handle, "w", encoding="utf-8") as file:
+        json.dump(profile.to_dict(), file)
+    return path
+
+
+def _environment(setting: Setting, profile: str) -> dict[str, str]:
+    return {
+        "WSCHAOS_URL": setting.url,
+        "WSCHAOS_ECHO_URL": setting.echo_url,
+        "WSCHAOS_TOKEN": setting.token,
+        "WSCHAOS_PROFILE": profile,
+        "WSCHAOS_CASE": setting.case,
+        **({"WSCHAOS_WAIT": "1"} if setting.wait else {}),
+    }

@@ -1,0 +1,1 @@
+"""Cases, how they are played, and what comes of them."""

@@ -1,0 +1,179 @@
+"""Playing a case: chaos, the subject's clients, the script, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ...background import LoopStuck
+from ...checks.rule import judge, rules
+from ...checks.tolerance import GRACE
+from ...checks.verdict import Finding, Outcome, Verdict, failed, inconclusive
+from ...profile import Profile
+from ...timeline import Record
+from ..subjects.subject import Subject, SubjectError, Unsupported
+from .case import Case
+from .closing import Closing, closing
+from .result import Result
+from .stage import Stage
+
+SLACK = 0.3
+"""Seconds by which a busy machine may be late, in real time."""
+LONGEST = 3600.0
+"""Seconds of real time after which a case is ended."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How cases are played.
+
+    Args:
+        profile: the figures, before they are scaled.
+        scale: what all times are multiplied by; 1: not at all.
+        clock: ``real`` or ``virtual``.
+        seed: where all randomness comes from.
+        endpoint: ``ws``, or ``echo`` for subjects that speak no protocol of ours.
+        repeat: the command that plays a case alone, for its id.
+    """
+
+    profile: Profile = field(default_factory=Profile)
+    scale: float = 1.0
+    clock: str = "real"
+    seed: int = 0
+    engine: str = "embedded"
+    endpoint: str = "ws"
+    repeat: Callable[[Case], str] = lambda case: ""
+
+    def figures(self, case: Case) -> Profile:
+        """By which a case is played."""
+        scaled = self.profile if self.scale == 1 else self.profile.scaled(self.scale)
+        return case.declared(scaled, scaled=self.scale < 1)
+
+
+def play(case: Case, subject: Subject, settings: Settings) -> Result:
+    """Play one case, in bounded time, whatever the subject does."""
+    begun = time.perf_counter()
+    if case.process and not subject.process:
+        finding: Finding | None = Unsupported("the client must be a process of its own: give it as a command").finding
+        played = _Played(settings.figures(case), finding)
+    elif settings.clock == "real":
+        played = asyncio.run(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST))
+    else:
+        played = _play_virtually(case, subject, settings)
+    return Result(
+        case,
+        _verdict(case, played),
+        played.profile,
+        played.record or _nothing(settings),
+        played.closing,
+        time.perf_counter() - begun,
+        played.said,
+        settings.repeat(case),
+    )
+
+
+@dataclass
+class _Played:
+    """What is left when the curtain has fallen."""
+
+    profile: Profile
+    finding: Finding | None = None
+    record: Record | None = None
+    closing: Closing = Closing.UNSUPPORTED
+    said: dict[str, str] = field(default_factory=dict)
+
+
+def _play_virtually(case: Case, subject: Subject, settings: Settings) -> _Played:
+    from ...simulation.errors import Livelock
+    from ...simulation.run import run
+
+    stages: list[Stage] = []
+    try:
+        return run(lambda: _play(case, subject, settings, 0.0, stages), clock="virtual", seed=settings.seed)
+    except Livelock as error:
+        # A client that tries again without any wait lets no time pass. What it did until then tells.
+        stage = stages[0]
+        record = stage.chaos.timeline.freeze()
+        verdict = judge(record, stage.profile, case.rule)[0]
+        if verdict.outcome is Outcome.FAIL:
+            return _Played(stage.profile, Finding(Outcome.FAIL, verdict.seen, verdict.measured, verdict.at), record)
+        told = str(error).partition("\n")[0]
+        return _Played(stage.profile, inconclusive(f"on virtual time the client never waits: {told}"), record)
+
+
+async def _play(
+    case: Case, subject: Subject, settings: Settings, slack: float, stages: list[Stage] | None = None
+) -> _Played:
+    from ...harness import Chaos
+
+    async with Chaos(profile=settings.figures(case), seed=settings.seed, engine=settings.engine) as chaos:
+        stage = Stage(chaos, subject, case, endpoint=settings.endpoint, slack=slack)
+        if stages is not None:
+            stages.append(stage)
+        try:
+            finding = await _answer(case, stage)
+            record, crash = chaos.freeze(), _crash(stage)
+            close = await _close(stage)
+            said = {client.name: client.words for client in stage.clients if client.words}
+        finally:
+            await stage.stop()
+        return _Played(stage.profile, finding or crash, record, close, said)
+
+
+async def _answer(case: Case, stage: Stage) -> Finding | None:
+    """Play the script; what keeps it from its end is an answer, too."""
+    try:
+        return await case.script(stage, **case.given)
+    except Unsupported as error:
+        return error.finding
+    except SubjectError as error:
+        return failed(str(error))
+    except LoopStuck as error:
+        return inconclusive(f"the harness itself was too slow: {error}")
+
+
+async def _close(stage: Stage) -> Closing:
+    """Tell what is still open to close, and see how it does."""
+    able = [client for client in stage.clients if client.hello.speaks]
+    if not able:
+        return Closing.UNSUPPORTED
+    await stage.pause(2 * GRACE)  # an attempt may just be on its way to ready
+    stage.chaos.timeline.record("app.end", "app")
+    asked_at = stage.chaos.freeze().until
+    try:
+        for client in able:
+            await client.close()
+    except Unsupported:
+        return Closing.UNSUPPORTED
+    await stage.pause(min(stage.profile.close.timeout, 0.2) if stage.slack else stage.profile.close.timeout)
+    record = stage.chaos.freeze()
+    found = [closing(record, client.name, asked_at) for client in able]
+    order = (Closing.UNCLEAN, Closing.WRONG_CODE, Closing.OK, Closing.UNSUPPORTED)
+    return min(found, key=order.index)
+
+
+def _crash(stage: Stage) -> Finding | None:
+    """A client whose process has ended by itself with an error."""
+    for client in stage.clients:
+        if client.failure:
+            return failed(f"the client's process {client.failure} before the case was over")
+    return None
+
+
+def _verdict(case: Case, played: _Played) -> Verdict:
+    if played.finding is None:
+        assert played.record is not None
+        return judge(played.record, played.profile, case.rule)[0]
+    finding, rule = played.finding, rules()[case.rule]
+    outcome = finding.outcome
+    if rule.level == "SHOULD" and outcome is Outcome.FAIL:
+        outcome = Outcome.NON_STRICT
+    figures = {name: operator.attrgetter(name)(played.profile) for name in rule.figures}
+    return Verdict(case.rule, outcome, rule.requirement, finding.seen, figures, finding.measured, finding.at)
+
+
+def _nothing(settings: Settings) -> Record:
+    return Record((), 0.0, settings.seed)
