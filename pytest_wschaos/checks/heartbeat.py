@@ -520,6 +520,12 @@ def _multiplied(story: Story, client: Client, interval: float) -> Iterator[Findi
                         usual_s=usual,
                     )
                     return
+            if len(pings) > 2:
+                yield passed(
+                    f"connection {connection.number}, after {client.connections.index(connection)} others: "
+                    f"{len(pings)} pings, no closer than before (every {usual:.3f} s)",
+                    usual_s=usual,
+                )
         else:
             gaps = (b - a for a, b in zip([connection.ready, *pings], pings, strict=False))
             usual = min(interval, max(gaps))
