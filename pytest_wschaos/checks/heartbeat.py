@@ -471,10 +471,10 @@ def state_dies_with_its_connection(story: Story, profile: Profile) -> Finding:
         return unsupported(NONE_DECLARED)
     findings: list[Finding] = []
     for client in story.clients:
+        findings.extend(_multiplied(story, client, profile.heartbeat.interval))
         for connection in client.connections:
             if _died(story, connection):
                 findings.extend(_next_stays(story, client, connection, profile))
-        findings.extend(_multiplied(story, client, profile.heartbeat.interval))
     return worst(
         findings,
         otherwise=inconclusive(

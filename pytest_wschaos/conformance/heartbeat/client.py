@@ -18,6 +18,8 @@ WIDE = {"heartbeat": {"deadline": 1.0}, "reconnect": {"open_timeout": 3.0}, "aut
 """A longer deadline: what is within it must be told from what is past it on a busy machine, too."""
 QUIET_SERVER = {"heartbeat": {"server_interval": None}}
 """The server does not ping: no traffic stands beside the pongs, and it reaps nobody first."""
+PATIENT_SERVER = {"heartbeat": {"server_interval": None, "server_deadline": 60.0}}
+"""Nor does it cut a client whose link takes little: it sees that through buffers, in large steps."""
 LARGE = 512 * 1024
 """Bytes of a large message; under the limit of any server that we know of."""
 
@@ -179,6 +181,7 @@ async def slow_link(stage: Stage) -> None:
     "HEARTBEAT-04/large-message-down",
     "While a large message trickles in, the pong behind it is waited for.",
     needs=["subscribe"],
+    figures=PATIENT_SERVER,
     scaled=WIDE,
 )
 async def large_message_down(stage: Stage) -> None:
@@ -195,6 +198,7 @@ async def large_message_down(stage: Stage) -> None:
     "HEARTBEAT-04/large-message-up",
     "A large message that goes out slowly leaves room for pings and their answers.",
     needs=["send"],
+    figures=PATIENT_SERVER,
     scaled=WIDE,
 )
 async def large_message_up(stage: Stage) -> Finding | None:
