@@ -94,7 +94,11 @@ async def dead(stage: Stage, how: str, direction: str, words: str) -> None:
     await stage.pause(stage.slack)
 
 
-@case("HEARTBEAT-02/pongs-stop", "A server that no longer answers pings is given up at the deadline.", figures=QUIET_SERVER)
+@case(
+    "HEARTBEAT-02/pongs-stop",
+    "A server that no longer answers pings is given up at the deadline.",
+    figures=QUIET_SERVER,
+)
 async def pongs_stop(stage: Stage) -> None:
     await _ready(stage)
     with stage.chaos.mute_pongs():
@@ -240,7 +244,9 @@ async def paused_reader(stage: Stage) -> None:
 # --- HEARTBEAT-06, 08, 09 -------------------------------------------------------------------------------------
 
 
-@case("HEARTBEAT-06/idle-proxy", "An idle link outlives a proxy that cuts each direction after two intervals of silence.")
+@case(
+    "HEARTBEAT-06/idle-proxy", "An idle link outlives a proxy that cuts each direction after two intervals of silence."
+)
 async def idle_proxy(stage: Stage) -> None:
     interval = _interval(stage)
     with stage.chaos.idle_timeout(interval * 2):

@@ -182,7 +182,11 @@ async def mid_frame(stage: Stage) -> Finding | None:
     return passed(f"a message of {len(large)} bytes, in whose midst the link broke, arrived once")
 
 
-@case("REPLAY-02/fresh-session", "Where the session is gone, too, what was not acknowledged is sent again.", needs=["send"])
+@case(
+    "REPLAY-02/fresh-session",
+    "Where the session is gone, too, what was not acknowledged is sent again.",
+    needs=["send"],
+)
 async def fresh_session(stage: Stage) -> None:
     client = await _ready(stage)
     with stage.chaos.silent_drop():
@@ -323,7 +327,9 @@ async def _bounded(stage: Stage, asked: int, refused: int, least: int, what: str
     await _calm(stage, asked)
     delivered = len(stage.chaos.server.received)
     if delivered + refused < asked:
-        return failed(f"{asked} messages for {what}: {refused} were refused, {delivered} delivered, the others are gone")
+        return failed(
+            f"{asked} messages for {what}: {refused} were refused, {delivered} delivered, the others are gone"
+        )
     return passed(f"{asked} messages for {what}: {refused} were refused with an error, {delivered} delivered")
 
 
@@ -354,7 +360,11 @@ async def pending_at_close(stage: Stage) -> None:
         await stage.pause(stage.profile.close.timeout + 1.0 + stage.slack)
 
 
-@case("REPLAY-06/stopped", "What is pending when the server forbids the client to come back is handed back.", needs=["send"])
+@case(
+    "REPLAY-06/stopped",
+    "What is pending when the server forbids the client to come back is handed back.",
+    needs=["send"],
+)
 async def pending_at_stop(stage: Stage) -> None:
     client = await _ready(stage)
     with stage.chaos.stall("up"):
@@ -378,11 +388,17 @@ async def _flows(stage: Stage, *topics: str) -> Finding | None:
     told = sum(e.kind == "app.message" for e in events)
     if told < len(topics):
         at = next((e.at for e in events), None)
-        return failed(f"{len(topics)} messages on topics that it had subscribed to: {told} reached the application", at=at)
+        return failed(
+            f"{len(topics)} messages on topics that it had subscribed to: {told} reached the application", at=at
+        )
     return None
 
 
-@case("REPLAY-07/recovered", "In a recovered session nothing is subscribed to again, and data flows.", needs=["subscribe", "resume"])
+@case(
+    "REPLAY-07/recovered",
+    "In a recovered session nothing is subscribed to again, and data flows.",
+    needs=["subscribe", "resume"],
+)
 async def subscribed_recovered(stage: Stage) -> Finding | None:
     await _ready(stage, "news", "weather")
     for _ in range(2):
@@ -392,8 +408,14 @@ async def subscribed_recovered(stage: Stage) -> Finding | None:
     return await _flows(stage, "news", "weather")
 
 
-@case("REPLAY-07/fresh", "In a fresh session each topic is subscribed to again once, and data flows.", needs=["subscribe"])
-@case("REPLAY-08/gone", "A session that the server does not know is given up for a fresh one.", needs=["subscribe", "resume"])
+@case(
+    "REPLAY-07/fresh", "In a fresh session each topic is subscribed to again once, and data flows.", needs=["subscribe"]
+)
+@case(
+    "REPLAY-08/gone",
+    "A session that the server does not know is given up for a fresh one.",
+    needs=["subscribe", "resume"],
+)
 async def session_gone(stage: Stage) -> Finding | None:
     await _ready(stage, "news", "weather")
     stage.chaos.server.drop_sessions()
@@ -418,8 +440,16 @@ async def gone_twice(stage: Stage) -> None:
         await stage.settle()
 
 
-@case("REPLAY-07/new-epoch", "In a session with another stream each topic is subscribed to again once.", needs=["subscribe", "resume"])
-@case("REPLAY-08/new-epoch", "A stream that is another one is taken over, and the old one not asked for again.", needs=["subscribe", "resume"])
+@case(
+    "REPLAY-07/new-epoch",
+    "In a session with another stream each topic is subscribed to again once.",
+    needs=["subscribe", "resume"],
+)
+@case(
+    "REPLAY-08/new-epoch",
+    "A stream that is another one is taken over, and the old one not asked for again.",
+    needs=["subscribe", "resume"],
+)
 async def new_epoch(stage: Stage) -> Finding | None:
     await _ready(stage, "news", "weather")
     stage.chaos.server.new_epoch()
@@ -443,7 +473,9 @@ async def unsubscribed(stage: Stage) -> Finding | None:
     await _recovered_afresh(stage)
     record = stage.chaos.freeze()
     since = [e.at for e in record.events if e.kind == "unsubscribe" and e.place == "client"]
-    again = [e for e in record.events if e.kind == "subscribe" and since and e.at > since[-1] and e["topic"] == "weather"]
+    again = [
+        e for e in record.events if e.kind == "subscribe" and since and e.at > since[-1] and e["topic"] == "weather"
+    ]
     if again:
         return failed("a topic was subscribed to again that had been unsubscribed from", at=again[0].at)
     return None
@@ -452,7 +484,11 @@ async def unsubscribed(stage: Stage) -> Finding | None:
 # --- REPLAY-09 ------------------------------------------------------------------------------------------------
 
 
-@case("REPLAY-09/refused-topic", "A message that the server refuses is told to the application, and not sent again.", needs=["send"])
+@case(
+    "REPLAY-09/refused-topic",
+    "A message that the server refuses is told to the application, and not sent again.",
+    needs=["send"],
+)
 async def refused_topic(stage: Stage) -> None:
     client = await _ready(stage)
     stage.chaos.server.refuse_topic("forbidden")
@@ -466,7 +502,11 @@ async def refused_topic(stage: Stage) -> None:
     await _calm(stage)
 
 
-@case("REPLAY-09/refusal-lost", "A message whose refusal was lost with the link is told as refused all the same.", needs=["send"])
+@case(
+    "REPLAY-09/refusal-lost",
+    "A message whose refusal was lost with the link is told as refused all the same.",
+    needs=["send"],
+)
 async def refusal_lost(stage: Stage) -> Finding | None:
     client = await _ready(stage)
     stage.chaos.server.refuse_topic("forbidden")

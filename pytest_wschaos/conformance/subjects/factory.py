@@ -54,6 +54,7 @@ class Caller:
         self._say = say
         self._client: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._settled: set[object] = set()
 
     async def tell(self, command: Mapping[str, Any]) -> None:
         """Carry one out.
@@ -64,7 +65,7 @@ class Caller:
         get = command.get
         match command["do"]:
             case "connect":
-                made = self._factory(self._url, token=self._provider, profile=self._profile, on_event=self._say)
+                made = self._factory(self._url, token=self._provider, profile=self._profile, on_event=self._hear)
                 self._client = await made if inspect.isawaitable(made) else made
             case "token":
                 self._provider.token = command["token"]
@@ -84,6 +85,11 @@ class Caller:
                 await self._run(self._close())
             case what:
                 await self._call(what)
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        if event.get("event") == "settled":
+            self._settled.add(event.get("ref"))
+        self._say(event)
 
     async def _begin(self, name: str, ref: str | None, *arguments: Any) -> None:
         """Begin with what settles; one that waits for room keeps nobody from asking for something else."""
@@ -105,7 +111,8 @@ class Caller:
         try:
             await self._call(name, *arguments, ref=ref)
         except Exception as error:
-            self._say({"event": "settled", "ref": ref, "ok": False, "error": str(error) or repr(error)})
+            if ref not in self._settled:  # a client may tell and raise
+                self._say({"event": "settled", "ref": ref, "ok": False, "error": str(error) or repr(error)})
 
     def _get(self, name: str) -> Any:
         try:
