@@ -224,7 +224,8 @@ def _too_much(traffic: Traffic, told: list[Event], event: Event, link: Link | No
     largest = max((e["size"] for e in told if e.kind == "app.send"), default=0)
     if value > mark + 2 * largest + WRAPPING:
         return failed(
-            f"{value} bytes were buffered; above {mark} senders wait or are refused (the largest message has {largest})",
+            f"{value} bytes were buffered; above {mark} senders wait or are refused "
+            f"(the largest message has {largest} bytes)",
             at=event.at,
         )
     if value >= mark / 2:

@@ -47,6 +47,12 @@ async def _ready(stage: Stage, *topics: str) -> Client:
     return client
 
 
+async def _back(stage: Stage) -> None:
+    """Let the client come back, whatever its first attempt met."""
+    await stage.saw("ready", timeout=2 * stage.comeback + stage.profile.reconnect.open_timeout)
+    await stage.pause(stage.slack)
+
+
 async def _chatter(stage: Stage, seconds: float) -> None:
     """Let the server say something eight times in every deadline."""
     step = stage.profile.heartbeat.deadline / 8
@@ -91,7 +97,7 @@ async def dead(stage: Stage, how: str, direction: str, words: str) -> None:
     await _ready(stage)
     with stage.chaos.silent_drop(direction):  # type: ignore[arg-type]
         await stage.saw("attempt", timeout=stage.found_out)
-    await stage.pause(stage.slack)
+    await _back(stage)
 
 
 @case(
@@ -103,7 +109,7 @@ async def pongs_stop(stage: Stage) -> None:
     await _ready(stage)
     with stage.chaos.mute_pongs():
         await stage.saw("attempt", timeout=stage.found_out)
-    await stage.pause(stage.slack)
+    await _back(stage)
 
 
 @case("HEARTBEAT-02/late-pong", "A pong that comes after the deadline comes too late.", figures=QUIET_SERVER)
@@ -112,7 +118,7 @@ async def late_pong(stage: Stage) -> None:
     with stage.chaos.stall("down"):
         await stage.saw("ping", timeout=_interval(stage) * 1.5)
         await stage.pause(stage.profile.heartbeat.deadline * 1.5 + stage.slack)
-    await stage.pause(stage.slack)
+    await _back(stage)
 
 
 @case(
@@ -128,7 +134,7 @@ async def while_it_sends(stage: Stage) -> None:
             await client.send(f"into the void {number}")
             await stage.pause(stage.profile.detection / 20)
         await stage.saw("attempt", timeout=stage.found_out - stage.profile.detection)
-    await stage.pause(stage.slack)
+    await _back(stage)
 
 
 @case("HEARTBEAT-03/pongs-stop", "Messages of the server do not stand in for the pongs that do not come.")
@@ -136,7 +142,7 @@ async def pongs_stop_amid_traffic(stage: Stage) -> None:
     await _ready(stage)
     with stage.chaos.mute_pongs():
         await _chatter(stage, stage.profile.detection + stage.profile.longest_first_delay)
-    await stage.pause(stage.slack)
+    await _back(stage)
 
 
 @case(
@@ -148,7 +154,7 @@ async def dead_upwards_amid_traffic(stage: Stage) -> None:
     await _ready(stage)
     with stage.chaos.silent_drop("up"):
         await _chatter(stage, stage.profile.detection + stage.profile.longest_first_delay)
-    await stage.pause(stage.slack)
+    await _back(stage)
 
 
 @case("HEARTBEAT-03/foreign-pong", "A pong to a ping that the client did not send proves nothing.")
@@ -160,7 +166,7 @@ async def foreign_pongs(stage: Stage) -> None:
             stage.chaos.server.say('{"type":"pong","n":"foreign"}')
             stage.chaos.server.say_pong(b"foreign")
             await stage.pause(step)
-    await stage.pause(stage.slack)
+    await _back(stage)
 
 
 @case("HEARTBEAT-07/acknowledged", "A dead link is found out behind a proxy that acknowledges all at TCP level.")
@@ -169,6 +175,7 @@ async def acknowledged(stage: Stage) -> None:
     with stage.chaos.silent_drop():
         await stage.saw("attempt", timeout=stage.found_out + stage.profile.detection)
         await stage.pause(stage.slack)
+    await _back(stage)
 
 
 # --- HEARTBEAT-04 ---------------------------------------------------------------------------------------------
@@ -307,5 +314,4 @@ async def link_gone(stage: Stage) -> None:
             await stage.pause(_interval(stage) * 1.2 + stage.slack)
             await client.send("asked for in its sleep")
         await stage.saw("end", timeout=stage.profile.detection)
-    await stage.saw("ready", timeout=stage.comeback)
-    await stage.pause(stage.slack)
+    await _back(stage)

@@ -232,6 +232,7 @@ async def buffered_while_down(stage: Stage) -> None:
         for number in range(5):
             await client.send(f"{number}" * 10_000)
             await client.buffered()
+        await _moment(stage)
 
 
 @case("STATE-04/unacknowledged", "What is written and not acknowledged does not count as buffered.", needs=["send"])
@@ -243,6 +244,7 @@ async def buffered_unacknowledged(stage: Stage) -> None:
         await stage.saw("message", 5, stage.profile.heartbeat.deadline)
         await stage.pause(min(SHORT, stage.profile.heartbeat.deadline / 4) + stage.slack / 3)
         await client.buffered()
+    await _moment(stage)
 
 
 @case(
