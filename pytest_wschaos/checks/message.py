@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ..profile import Profile
 from ..timeline import Event
 from .delivery import QUIET, Link, Traffic, traffics
+from .ending import server_close
 from .links import proof
 from .replay import ASK, REPORT
 from .rule import check
@@ -177,7 +178,14 @@ def _too_big_up(traffic: Traffic) -> Iterator[Finding]:
         if ask["size"] <= limit or not reports or ask.get("ref") is None:
             continue
         told = [e for e in traffic.client.told("settled") if e.get("ref") == ask["ref"]]
-        if told and not told[0].get("ok"):
+        closed = [c for c in traffic.client.connections if (e := server_close(c)) is not None and e["code"] == 1009]
+        if late := next((c for c in closed if c.signs[0] >= ask.at), None):
+            yield failed(
+                f"a message of {ask['size']} bytes was asked for (limit {limit}), and connection {late.number} closed "
+                "1009; expected the client to refuse it itself",
+                at=late.signs[0],
+            )
+        elif told and not told[0].get("ok"):
             yield passed(f"a message of {ask['size']} bytes was refused by the client (the limit is {limit})")
         elif told:
             yield failed(f"a message of {ask['size']} bytes was told as sent; the limit is {limit}", at=ask.at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...checks.verdict import Finding, failed, inconclusive, passed
 from ...timeline import digest
+from ..heartbeat.client import given_up_amid
 from ..subjects.subject import Client
 from ..suite.case import case
 from ..suite.stage import Stage
@@ -89,19 +90,25 @@ async def order_down(stage: Stage) -> None:
 
 
 @case("MESSAGE-03/large-down", "A large message, which comes in fragments, is told whole.", needs=["subscribe"])
-async def large_down(stage: Stage) -> None:
+async def large_down(stage: Stage) -> Finding | None:
     await _ready(stage, "news")
-    stage.chaos.server.publish("news", "down " + "x" * (stage.profile.message.max_size * 9 // 10))
-    await stage.saw("app.message", timeout=stage.profile.heartbeat.deadline)
+    size = stage.profile.message.max_size * 9 // 10
+    stage.chaos.server.publish("news", "down " + "x" * size)
+    if not await stage.saw("app.message"):
+        return failed(f"a message of {size} bytes did not reach the application")
     await stage.pause(0.5 + stage.slack)
+    return None
 
 
 @case("MESSAGE-03/large-up", "A large message arrives whole.", needs=["send"])
-async def large_up(stage: Stage) -> None:
+async def large_up(stage: Stage) -> Finding | None:
     client = await _ready(stage)
-    await client.send("up " + "x" * (stage.profile.message.max_size * 9 // 10))
-    await stage.saw("app.settled", timeout=stage.profile.heartbeat.deadline)
+    size = stage.profile.message.max_size * 9 // 10
+    await client.send("up " + "x" * size)
+    if not await stage.saw("message", place="server"):
+        return failed(f"a message of {size} bytes did not arrive")
     await stage.pause(0.5 + stage.slack)
+    return None
 
 
 @case(
@@ -149,14 +156,7 @@ async def heartbeats_amid_a_blob(stage: Stage) -> Finding | None:
         await client.send_binary(size)
         await stage.saw("app.settled", timeout=4 * deadline)
     await stage.pause(deadline / 2)
-    return _still_there(stage)
-
-
-def _still_there(stage: Stage) -> Finding | None:
-    """A link that was given up amid a blob has left no room for heartbeats."""
-    events = stage.chaos.freeze().events
-    gone = next((e for e in events if e.place == "client" and e.kind in ("end", "close")), None)
-    return failed("the link ended while a blob was on its way", at=gone.at) if gone is not None else None
+    return given_up_amid(stage, "a blob")
 
 
 @case(
@@ -176,10 +176,10 @@ async def messages_amid_a_blob(stage: Stage) -> Finding | None:
             await stage.pause(deadline / 8)
             stage.chaos.server.publish("news", f"meanwhile {number}")
         told = sum(e.kind == "app.message" for e in stage.chaos.freeze().events)
-        await stage.saw("app.settled", timeout=3 * deadline)
+        await stage.saw("app.settled", 2, timeout=3 * deadline)  # the subscription, too
     if told < 6:
         return failed(f"8 messages came while a blob was on its way; {told} had reached the application")
-    return _still_there(stage)
+    return given_up_amid(stage, "a blob")
 
 
 @case("MESSAGE-04/down", "A blob that comes in chunks is told whole, once.", needs=["chunks", "subscribe"])

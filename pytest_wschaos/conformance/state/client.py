@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...checks.verdict import Finding, failed
+from ...faults import Fault
 from ..subjects.subject import Client
 from ..suite.case import case
 from ..suite.stage import Stage
@@ -17,6 +18,11 @@ LONGER = {"backoff": {"base": 0.4}, "reconnect": {"open_timeout": 3.0}, "auth": 
 
 async def _moment(stage: Stage) -> None:
     await stage.pause(SHORT + stage.slack)
+
+
+async def _calm(stage: Stage) -> None:
+    """Let what is kept be sent, and answered."""
+    await stage.pause(1.0 + 60 / stage.profile.security.rate + stage.slack)
 
 
 async def _connecting(stage: Stage) -> Client:
@@ -116,15 +122,19 @@ async def state_stopped(stage: Stage) -> None:
     scaled=LONGER,
 )
 async def sent_while_connecting(stage: Stage) -> None:
-    with stage.chaos.stall():
+    with _slow_handshake(stage):
         client = await _connecting(stage)
         for number in range(10):
             await client.send(f"early {number}")
-        await _moment(stage)
-    await stage.saw("ready", timeout=stage.profile.reconnect.open_timeout)
+        await stage.saw("ready", timeout=stage.profile.reconnect.open_timeout)
     for number in range(3):
         await client.send(f"newer {number}")
-    await stage.pause(1.0 + stage.slack)
+    await _calm(stage)
+
+
+def _slow_handshake(stage: Stage) -> Fault:
+    """The server's answer takes about a quarter of the time that an attempt has."""
+    return stage.chaos.handshake(byte_delay=stage.profile.reconnect.open_timeout / 800)
 
 
 @case(
@@ -135,17 +145,15 @@ async def sent_while_connecting(stage: Stage) -> None:
 )
 async def sent_while_reconnecting(stage: Stage) -> None:
     client = await _ready(stage)
-    stage.chaos.abort()
-    with stage.chaos.stall():
+    with _slow_handshake(stage):
+        stage.chaos.abort()
         await stage.saw("attempt", timeout=stage.comeback)
-        await _moment(stage)
         for number in range(10):
             await client.send(f"early {number}")
-        await _moment(stage)
-    await stage.saw("ready", timeout=stage.comeback)
+        await stage.saw("ready", timeout=stage.comeback)
     for number in range(3):
         await client.send(f"newer {number}")
-    await stage.pause(1.0 + stage.slack)
+    await _calm(stage)
 
 
 @case(
@@ -163,7 +171,7 @@ async def sent_before_the_welcome(stage: Stage) -> None:
         await stage.saw("ready", timeout=stage.profile.reconnect.open_timeout)
     for number in range(3):
         await client.send(f"newer {number}")
-    await stage.pause(1.0 + stage.slack)
+    await _calm(stage)
 
 
 @case("STATE-02/ready", "What is sent into a link that breaks does not vanish.", needs=["send"])
@@ -174,7 +182,7 @@ async def sent_into_a_break(stage: Stage) -> None:
         if number == 10:
             stage.chaos.abort()
     await stage.saw("ready", timeout=stage.comeback)
-    await stage.pause(1.0 + stage.slack)
+    await _calm(stage)
 
 
 @case("STATE-02/waiting", "What is sent while the client waits does not vanish.", needs=["send"])
@@ -186,7 +194,7 @@ async def sent_while_waiting(stage: Stage) -> None:
             await client.send(f"while it waits {number}")
         await _moment(stage)
     await stage.saw("ready", timeout=stage.absence)
-    await stage.pause(1.0 + stage.slack)
+    await _calm(stage)
 
 
 @case("STATE-02/closing", "What is sent while the client closes is refused with an error.", needs=["send"])
@@ -207,7 +215,7 @@ async def sent_when_closed(stage: Stage) -> None:
     await _moment(stage)
     for number in range(3):
         await client.send(f"too late {number}")
-    await stage.pause(1.0 + stage.slack)
+    await _calm(stage)
 
 
 @case("STATE-02/stopped", "What is sent when the client has stopped for good is refused with an error.", needs=["send"])
@@ -218,7 +226,7 @@ async def sent_when_stopped(stage: Stage) -> None:
     await _moment(stage)
     for number in range(3):
         await client.send(f"too late {number}")
-    await stage.pause(1.0 + stage.slack)
+    await _calm(stage)
 
 
 # --- STATE-04 -------------------------------------------------------------------------------------------------
