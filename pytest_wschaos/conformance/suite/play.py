@@ -12,10 +12,12 @@ from ...checks.rule import judge, rules
 from ...checks.verdict import Finding, Outcome, Verdict, failed, inconclusive
 from ...profile import Profile
 from ...timeline import Record
+from ..subjects.server import Running, Server
 from ..subjects.subject import Subject, SubjectError, Unsupported
 from .case import Case
 from .closing import Closing, closing
 from .result import Result
+from .server_stage import ServerStage
 from .stage import Stage
 
 SLACK = 0.3
@@ -51,18 +53,17 @@ class Settings:
         return case.declared(scaled, scaled=self.scale < 1)
 
 
-def play(case: Case, subject: Subject, settings: Settings) -> Result:
+def play(case: Case, subject: Subject | Server, settings: Settings) -> Result:
     """Play one case, in bounded time, whatever the subject does."""
     begun = time.perf_counter()
-    if case.process and not subject.process:
-        finding: Finding | None = Unsupported("the client must be a process of its own: give it as a command").finding
-        played = _Played(settings.figures(case), finding)
+    if (why := _unplayable(case, subject, settings)) is not None:
+        played = _Played(settings.figures(case), Unsupported(why).finding)
     elif settings.clock == "real":
-        played = asyncio.run(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST))
+        played = asyncio.run(asyncio.wait_for(_scene(case, subject, settings, SLACK), LONGEST))
     else:
         from ...simulation.run import run
 
-        played = run(lambda: _play(case, subject, settings, 0.0), clock="virtual", seed=settings.seed)
+        played = run(lambda: _scene(case, subject, settings, 0.0), clock="virtual", seed=settings.seed)
     return Result(
         case,
         _verdict(case, played),
@@ -86,6 +87,60 @@ class _Played:
     said: dict[str, str] = field(default_factory=dict)
 
 
+def _unplayable(case: Case, subject: Subject | Server, settings: Settings) -> str | None:
+    """Why a subject cannot play a case at all; None: it can."""
+    if case.process and not subject.process:
+        return f"the {case.side} must be a process of its own: give it as a command"
+    if isinstance(subject, Server) and settings.clock != "real" and not subject.virtual:
+        return "a server in a process of its own has no virtual time"
+    return None
+
+
+async def _scene(case: Case, subject: Subject | Server, settings: Settings, slack: float) -> _Played:
+    play = (
+        _serve(case, subject, settings, slack) if isinstance(subject, Server) else _play(case, subject, settings, slack)
+    )
+    return await play
+
+
+async def _serve(case: Case, server: Server, settings: Settings, slack: float) -> _Played:
+    """Play a case on a server."""
+    from ...harness import REFERENCE, ChaosProxy, UpstreamError
+
+    profile = settings.figures(case) if server.takes_profile else settings.profile
+    running = server.life()
+    try:
+        await running.start(profile)
+        async with ChaosProxy(
+            running.url,
+            profile=profile,
+            dialect=REFERENCE if server.speaks == "wschaos.v1" else None,
+            terminate=running.url.startswith("wss://"),
+            seed=settings.seed,
+            engine=settings.engine,
+        ) as chaos:
+            stage = ServerStage(chaos, server, running, case, slack=slack)
+            try:
+                finding = await _answer(case, stage)
+                record = chaos.freeze()
+                crash = failed(f"the server's process {running.failure}") if running.failure else None
+                close = await stage.closing()
+                return _Played(profile, crash or finding, record, close, _said(running))
+            finally:
+                await stage.stop()
+    except (SubjectError, UpstreamError) as error:
+        return _Played(profile, failed(str(error)), None, Closing.UNSUPPORTED, _said(running))
+    finally:
+        await running.stop()
+
+
+def _said(running: Running) -> dict[str, str]:
+    try:
+        return {"server": running.words} if running.words else {}
+    except Unsupported:
+        return {}
+
+
 async def _play(case: Case, subject: Subject, settings: Settings, slack: float) -> _Played:
     from ...harness import Chaos
 
@@ -101,7 +156,7 @@ async def _play(case: Case, subject: Subject, settings: Settings, slack: float) 
         return _Played(stage.profile, finding or crash, record, close, said)
 
 
-async def _answer(case: Case, stage: Stage) -> Finding | None:
+async def _answer(case: Case, stage: Stage | ServerStage) -> Finding | None:
     """Play the script; what keeps it from its end is an answer, too."""
     try:
         return await case.script(stage, **case.given)
