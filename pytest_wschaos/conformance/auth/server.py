@@ -198,8 +198,8 @@ async def secret(stage: ServerStage) -> Finding | None:
             heard += "".join(frame.payload.decode(errors="replace") for frame in guest.frames)
     # What a program has printed may wait in its buffers until it ends.
     await stage.running.terminate()
-    for guest in stage.guests:
-        guest.leave()
+    for one in stage.guests:
+        one.leave()
     await stage.running.ended(stage.profile.close.timeout + stage.slack)
     for where, text in (("what the server printed or logged", stage.running.words), ("what it sent", heard)):
         for token in tokens:

@@ -184,8 +184,9 @@ async def too_big(stage: ServerStage, how: str, words: str) -> Finding | None:
     witness = await stage.ready("witness")
     limit = stage.profile.message.max_size
     guest = await stage.guest(headers=DEFLATE if how == "deflated" else None)
-    if how == "deflated" and "permessage-deflate" not in guest.headers.get("sec-websocket-extensions", ""):
-        raise Unsupported("the server does not compress (it takes no permessage-deflate)")
+    inflates = "permessage-deflate" in guest.headers.get("sec-websocket-extensions", "")
+    # To who has not agreed to compression, a compressed frame is one with a reserved bit.
+    code = 1002 if how == "deflated" and not inflates else 1009
     if stage.speaks == "wschaos.v1":
         await stage.authenticate(guest)
     before = len(guest.frames)
@@ -202,7 +203,7 @@ async def too_big(stage: ServerStage, how: str, words: str) -> Finding | None:
             packer = zlib.compressobj(wbits=-15)
             small = packer.compress(b"z" * (limit + 1)) + packer.flush(zlib.Z_SYNC_FLUSH)
             guest.frame(Opcode.TEXT, small.removesuffix(b"\0\0\xff\xff"), reserved=4)
-    finding = await stage.closed(guest, {1009}, f"a message of more than {limit} bytes {words} was sent")
+    finding = await stage.closed(guest, {code}, f"a message of more than {limit} bytes {words} was sent")
     if finding.outcome == "FAIL" and guest.open and len(guest.frames) > before:
         finding = failed(f"a message of more than {limit} bytes {words} was taken in", at=stage.now())
     return await stage.undisturbed(witness, finding)

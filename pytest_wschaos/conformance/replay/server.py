@@ -117,7 +117,7 @@ async def replayed(stage: ServerStage) -> Finding | None:
     await stage.pause(stage.patience / 10)
     got, wanted = list(back.sequences()), list(range(4, 11))
     if got != wanted or _data(back) != wanted:
-        said = [frame for frame in back.told("gap")]
+        said = list(back.told("gap"))
         return failed(
             f"after its sequence 3 a client got {got} {said or ''}, expected {wanted}, each with its own data"
         )

@@ -511,7 +511,7 @@ async def health(url: SplitResult) -> str:
                 writer.transport.abort()
     except (OSError, ValueError):
         return ""
-    return (line.decode("latin-1").split() + ["", ""])[1]
+    return [*line.decode("latin-1").split(), "", ""][1]
 
 
 def _urls(url: str, health: str) -> tuple[SplitResult, SplitResult]:

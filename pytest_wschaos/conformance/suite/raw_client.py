@@ -144,7 +144,7 @@ class RawClient(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""
-        if self._transport is not None and not self.over:
+        if self._transport is not None and not self.over and not self._transport.is_closing():
             self._transport.write(data)
 
     def frame(

@@ -102,9 +102,8 @@ class ServerStage:
         guest = await self.guest(name)
         if guest.status != 101:
             raise SubjectError(f"a well-behaved client was not let in: {self.answered(guest)}")
-        if self.speaks == "wschaos.v1":
-            if await self.authenticate(guest, token) is None:
-                raise SubjectError(f"a well-behaved client was not welcomed: {self.state(guest)}")
+        if self.speaks == "wschaos.v1" and await self.authenticate(guest, token) is None:
+            raise SubjectError(f"a well-behaved client was not welcomed: {self.state(guest)}")
         return guest
 
     async def authenticate(self, guest: Guest, token: str | None = None, **resume: object) -> dict[str, object] | None:
