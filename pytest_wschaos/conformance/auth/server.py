@@ -113,7 +113,7 @@ async def late(stage: ServerStage, how: str, words: str) -> Finding | None:
             guest.frame(Opcode.PING, str(number).encode())
         elif how == "half-a-frame":
             guest.write(whole[number : number + 1])
-    return await stage.closed(guest, {4408}, f"a client {words}", since=since, within=longest + stage.slack)
+    return await stage.closed(guest, {4408}, f"a client {words}", since=since, within=longest)
 
 
 @case("AUTH-05/in-time", "A client that authenticates just in time is let in.", side="server")

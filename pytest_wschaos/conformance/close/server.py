@@ -79,7 +79,7 @@ async def unfinished(stage: ServerStage, how: str, words: str) -> Finding | None
             guest.frame(Opcode.TEXT, b"[]")
             guest.frame(Opcode.PING, str(number).encode())
             await guest.until(lambda: guest.over, longest / 10)
-    return await stage.ends(guest, f"a client {words}", since=since, within=longest + stage.slack)
+    return await stage.ends(guest, f"a client {words}", since=since, within=longest)
 
 
 @case(
@@ -92,11 +92,11 @@ async def holds_up(stage: ServerStage) -> Finding | None:
     guest.closes = False
     since = stage.now()
     await stage.running.terminate()
-    longest = stage.profile.close.timeout + stage.slack
+    longest = stage.profile.close.timeout
     finding = await stage.ends(
         guest, "the server was told to stop, a client ignores its Close", since=since, within=longest
     )
-    if finding.outcome == "PASS" and not await stage.running.ended(longest):
+    if finding.outcome == "PASS" and not await stage.running.ended(longest + stage.slack):
         return failed(
             f"{finding.seen}, but the server still runs {stage.now() - since:.3f} s after it was told to stop"
         )
@@ -108,9 +108,7 @@ async def answered(stage: ServerStage) -> Finding | None:
     guest = await stage.ready()
     guest.closes, since = False, stage.now()
     guest.send_close(1000, "done")
-    finding = await stage.ends(
-        guest, "a client sent Close 1000", since=since, within=stage.profile.close.timeout + stage.slack
-    )
+    finding = await stage.ends(guest, "a client sent Close 1000", since=since, within=stage.profile.close.timeout)
     if guest.close is None:
         return failed(f"{finding.seen}, and no Close came in answer", at=guest.ended)
     return finding if finding.outcome != "PASS" else passed(f"{finding.seen}, after Close {guest.close.code}")

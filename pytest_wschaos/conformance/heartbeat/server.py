@@ -75,7 +75,7 @@ async def not_draining(stage: ServerStage) -> Finding | None:
         await stalled.request("subscribe", 1, "flood")
         stalled.pause_reading()
         feed = asyncio.create_task(_publish(stage, stalled))
-    sent = await feed
+    sent, full = await feed
     await _keep_alive(stalled, longest)
     # What is in the buffers by now comes first, then the end, if the server has made one.
     before = stalled.received
@@ -85,13 +85,43 @@ async def not_draining(stage: ServerStage) -> Finding | None:
     what = f"a client took in nothing for {longest:.3f} s, while {sent} bytes were sent to it"
     if gone:
         return passed(f"{what}; it was given up ({stage.state(stalled)}), {took} bytes lay in the buffers", sent=sent)
-    if took >= sent:
+    if not full:
         return inconclusive(f"not provoked: {what}, and the buffers between took them all in")
     return failed(f"{what}; it was not given up: after that it got {took} bytes, and the connection stands")
 
 
-async def _publish(stage: ServerStage, stalled: Guest) -> int:
-    """Send to a subscriber until nothing gets through to it any more; returns how many bytes."""
+@case(
+    "HEARTBEAT-05/slow-reader",
+    "A client that takes nothing in for half the send deadline, again and again, is kept.",
+    side="server",
+)
+async def slow_reader(stage: ServerStage) -> Finding | None:
+    slow, half = await stage.ready("stalled"), stage.profile.heartbeat.server_deadline / 2
+    sent = 0
+    if stage.speaks == "wschaos.v1":
+        await slow.request("subscribe", 1, "flood")
+        sender = await stage.ready("sender")
+    for turn in range(4):
+        slow.pause_reading()
+        since = stage.now()
+        while stage.now() < since + half:
+            sent += 1
+            if stage.speaks == "wschaos.v1":
+                sender.say(type="send", id=sent, topic="flood", data="x" * BIG)
+            elif not slow.full:
+                slow.frame(Opcode.TEXT, b"x" * BIG)
+            await stage.pause(1.1 / stage.profile.security.rate)
+        slow.resume_reading()
+        if not await slow.until(lambda: bool(slow.over), half / 4) and await slow.alive() is None:
+            return failed(f"a slow client was answered nothing any more: {stage.state(slow)}", at=stage.now())
+        if slow.over:
+            paused = f"a client that took in nothing for {half:.3f} s, {turn + 1} times,"
+            return failed(f"{paused} was given up ({stage.state(slow)}); the send deadline is {2 * half:.3f} s")
+    return passed(f"a client that took in nothing for {half:.3f} s, four times, was kept")
+
+
+async def _publish(stage: ServerStage, stalled: Guest) -> tuple[int, bool]:
+    """Send to a subscriber until nothing gets through to it any more; how many bytes, and whether it came to that."""
     sender = await stage.ready("sender")
     limits = stage.profile.security
     sent, id, quiet = 0, 0, 0
@@ -104,7 +134,7 @@ async def _publish(stage: ServerStage, stalled: Guest) -> int:
             await stage.pause(1.1 / limits.rate)
         await sender.answer("ack", id=id)
         quiet = quiet + 1 if _passed(stage, "stalled") == before else 0
-    return sent
+    return sent, quiet >= 2
 
 
 def _passed(stage: ServerStage, name: str) -> int:
@@ -113,16 +143,16 @@ def _passed(stage: ServerStage, name: str) -> int:
     return sum(e.client == name and e.place == "server" and e.kind in ("message", "gap") for e in events)
 
 
-async def _echoes(stage: ServerStage, stalled: Guest) -> int:
-    """Have things sent back until the server takes in nothing more; returns how many bytes."""
+async def _echoes(stage: ServerStage, stalled: Guest) -> tuple[int, bool]:
+    """Have things sent back until the server takes in nothing more, or has more than all buffers between could hold."""
     sent = 0
     while sent < FILLED and not stalled.over:
         stalled.frame(Opcode.TEXT, b"x" * BIG)
         sent += BIG
         if stalled.full and not await stalled.flushed(stage.patience / 4):
-            break
+            return sent, True
         await stage.pause(0)
-    return sent
+    return sent, True
 
 
 async def _keep_alive(stalled: Guest, seconds: float) -> None:

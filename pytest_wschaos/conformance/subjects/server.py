@@ -39,6 +39,8 @@ HEALTH_TIMEOUT = 2.0
 KEPT = 256 * 1024
 """Bytes of what it prints that are kept, the last ones."""
 HEALTH_PATH = "/healthz"
+FIRST_PORT = 20_000
+PORTS = 12_000
 
 
 class Tokens(ABC):
@@ -540,7 +542,12 @@ def _with_port(url: SplitResult, port: int) -> SplitResult:
 
 
 def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port to listen on, of those from which no system takes the ports of outgoing connections."""
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

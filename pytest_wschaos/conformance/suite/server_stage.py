@@ -232,15 +232,15 @@ class ServerStage:
         Args:
             what: what the client did, in words that begin the evidence.
             since: from when ``within`` counts, by default now.
-            within: seconds that it may take; 0: the patience.
+            within: seconds that it may take; 0: as long as a close handshake may.
         """
         start = self.now() if since is None else since
-        longest = within or self.patience
-        wait = start + longest + self.patience - self.now()
+        longest = within or self.profile.close.timeout
+        wait = start + 1.5 * longest + self.slack - self.now()
         await guest.until(lambda: guest.close is not None or guest.ended is not None, wait)
         told = " or ".join(map(str, sorted(codes)))
         at = guest.close.at if guest.close is not None else guest.ended
-        timing = by(self.chaos.freeze(), start + longest, at, since=start)
+        timing = by(self.chaos.freeze(), start + longest + self.slack, at, since=start)
         if at is None:
             seen = f"{what}; {self.now() - start:.3f} s later the connection is open, expected Close {told}"
             return failed(f"{seen} within {longest:.3f} s", at=start) if timing is Timing.BROKEN else inconclusive(seen)
@@ -256,8 +256,8 @@ class ServerStage:
 
     async def ends(self, guest: RawClient, what: str, *, since: float, within: float) -> Finding:
         """Whether the server ends a connection's TCP in time, in whatever way."""
-        await guest.until(lambda: guest.ended is not None, since + within + self.patience - self.now())
-        timing = by(self.chaos.freeze(), since + within, guest.ended, since=since)
+        await guest.until(lambda: guest.ended is not None, since + 1.5 * within + self.slack - self.now())
+        timing = by(self.chaos.freeze(), since + within + self.slack, guest.ended, since=since)
         if guest.ended is None:
             seen = f"{what}; {self.now() - since:.3f} s later TCP stands, expected its end within {within:.3f} s"
             return failed(seen, at=since) if timing is Timing.BROKEN else inconclusive(seen)
