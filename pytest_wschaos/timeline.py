@@ -289,6 +289,10 @@ class Timeline:
         """Seconds on the clock that stamps the events."""
         return self._clock()
 
+    def elapsed(self) -> float:
+        """Seconds from the record's start, as the events of a frozen record have them."""
+        return self._clock() - self._since
+
     def next_connection(self) -> int:
         """The number of a new connection, counted from 1 over all clients."""
         with self._lock:

@@ -59,6 +59,11 @@ def replaced() -> Ended:
 class Hub:
     """What the connections of one server share: tokens, sessions, subscriptions, and what was received."""
 
+    @property
+    def conversation_type(self) -> type[Conversation]:
+        """What speaks on each connection."""
+        return Conversation
+
     def __init__(
         self,
         profile: Profile,

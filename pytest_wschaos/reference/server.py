@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Opcode
@@ -51,6 +51,10 @@ class ReferenceServer:
         modes: how credentials may travel; all four modes by default. ``none``: without a token, too.
     """
 
+    # The parts that a subclass may replace by its own.
+    connection_type: ClassVar[type[ReferenceConnection]] = ReferenceConnection
+    hub_type: ClassVar[type[Hub]] = Hub
+
     def __init__(
         self,
         *,
@@ -63,7 +67,7 @@ class ReferenceServer:
     ) -> None:
         self.profile = profile = Profile() if profile is None else profile
         self.draining = False
-        self._hub = Hub(profile, random.Random(seed), tokens=tokens, modes=modes)
+        self._hub = self.hub_type(profile, random.Random(seed), tokens=tokens, modes=modes)
         self._retry_after: float | None = None
         self._sweep: asyncio.TimerHandle | None = None
         admission = Admission(profile.security.connections)
@@ -75,7 +79,7 @@ class ReferenceServer:
             dialect=ReferenceDialect(),
             subprotocols=[SUBPROTOCOL],
             close_timeout=profile.close.timeout,
-            connection=functools.partial(ReferenceConnection, profile=profile, admission=admission),
+            connection=functools.partial(self.connection_type, profile=profile, admission=admission),
             process_request=self._answer_request,
             open_timeout=profile.security.handshake_timeout,
             max_size=profile.message.max_size,

@@ -226,7 +226,7 @@ class _Shell:
         self._pumping: asyncio.Handle | None = None
         self._writer: asyncio.Task[None] | None = None
         self.beat = _Beat(connection, lambda number: number, self._ping, self._ping_now)
-        self.conversation = Conversation(hub, credential(request, hub.modes), self)
+        self.conversation = hub.conversation_type(hub, credential(request, hub.modes), self)
         connection.conversation = self.conversation
 
     # --- what the conversation calls ---

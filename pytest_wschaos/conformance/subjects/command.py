@@ -21,7 +21,7 @@ from ...profile import Profile
 from .subject import Client, Hello, Setting, Subject, SubjectError, Unsupported
 
 if TYPE_CHECKING:
-    from ...harness import Chaos
+    from ...harness import ChaosProxy
 
 HELLO_TIMEOUT = 5.0
 """Seconds after which a command that has said nothing is a black box."""
@@ -54,14 +54,14 @@ class Command(Subject):
         self.folder = folder
         self.name = name or shlex.join(command)
 
-    def client(self, chaos: Chaos, name: str) -> Client:
+    def client(self, chaos: ChaosProxy, name: str) -> Client:
         return Process(chaos, name, self.command, self.folder)
 
 
 class Process(Client):
     """One process."""
 
-    def __init__(self, chaos: Chaos, name: str, command: Sequence[str], folder: Path) -> None:
+    def __init__(self, chaos: ChaosProxy, name: str, command: Sequence[str], folder: Path) -> None:
         super().__init__(chaos, name)
         self._command = command
         self._folder = folder

@@ -13,7 +13,7 @@ from ...profile import Profile
 from .subject import Client, Factory, Hello, Setting, Subject, SubjectError, Unsupported, blob
 
 if TYPE_CHECKING:
-    from ...harness import Chaos
+    from ...harness import ChaosProxy
 
 RAW = {"speaks": "raw", "can": []}
 """The hello of a factory that has none."""
@@ -164,12 +164,12 @@ class InProcess(Subject):
             raise SubjectError(f"--subject {path}: is no function")
         return cls(factory, path)
 
-    def client(self, chaos: Chaos, name: str) -> Client:
+    def client(self, chaos: ChaosProxy, name: str) -> Client:
         return _Client(chaos, name, self)
 
 
 class _Client(Client):
-    def __init__(self, chaos: Chaos, name: str, subject: InProcess) -> None:
+    def __init__(self, chaos: ChaosProxy, name: str, subject: InProcess) -> None:
         super().__init__(chaos, name)
         self._subject = subject
         self._caller: Caller | None = None

@@ -16,7 +16,7 @@ from ...checks.verdict import Finding, unsupported
 from ...profile import Profile, ProfileError
 
 if TYPE_CHECKING:
-    from ...harness import Chaos
+    from ...harness import ChaosProxy
 
 CAN = frozenset(["send", "subscribe", "resume", "token", "pause", "reconnect", "chunks"])
 """What a client may be able to do besides connecting, as its hello names it."""
@@ -93,7 +93,7 @@ class Client(ABC):
         name: of its listener.
     """
 
-    def __init__(self, chaos: Chaos, name: str) -> None:
+    def __init__(self, chaos: ChaosProxy, name: str) -> None:
         self.chaos = chaos
         self.name = name
         self.hello = Hello("", frozenset(), chaos.profile)
@@ -255,7 +255,7 @@ class Subject(ABC):
     """Whether each client is a process of its own."""
 
     @abstractmethod
-    def client(self, chaos: Chaos, name: str) -> Client:
+    def client(self, chaos: ChaosProxy, name: str) -> Client:
         """A client, not yet started."""
 
 

@@ -14,10 +14,12 @@ from ...checks.tolerance import GRACE
 from ...checks.verdict import Finding, Outcome, Verdict, failed, inconclusive
 from ...profile import Profile
 from ...timeline import Record
+from ..subjects.server import Running, Server
 from ..subjects.subject import Subject, SubjectError, Unsupported
 from .case import Case
 from .closing import Closing, closing
 from .result import Result
+from .server_stage import ServerStage
 from .stage import Stage
 
 SLACK = 0.3
@@ -53,14 +55,13 @@ class Settings:
         return case.declared(scaled, scaled=self.scale < 1)
 
 
-def play(case: Case, subject: Subject, settings: Settings) -> Result:
+def play(case: Case, subject: Subject | Server, settings: Settings) -> Result:
     """Play one case, in bounded time, whatever the subject does."""
     begun = time.perf_counter()
-    if case.process and not subject.process:
-        finding: Finding | None = Unsupported("the client must be a process of its own: give it as a command").finding
-        played = _Played(settings.figures(case), finding)
+    if (why := _unplayable(case, subject, settings)) is not None:
+        played = _Played(settings.figures(case), Unsupported(why).finding)
     elif settings.clock == "real":
-        played = asyncio.run(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST))
+        played = asyncio.run(asyncio.wait_for(_scene(case, subject, settings, SLACK), LONGEST))
     else:
         played = _play_virtually(case, subject, settings)
     return Result(
@@ -86,15 +87,17 @@ class _Played:
     said: dict[str, str] = field(default_factory=dict)
 
 
-def _play_virtually(case: Case, subject: Subject, settings: Settings) -> _Played:
+def _play_virtually(case: Case, subject: Subject | Server, settings: Settings) -> _Played:
     from ...simulation.errors import Livelock
     from ...simulation.run import run
 
     stages: list[Stage] = []
     try:
-        return run(lambda: _play(case, subject, settings, 0.0, stages), clock="virtual", seed=settings.seed)
+        return run(lambda: _scene(case, subject, settings, 0.0, stages), clock="virtual", seed=settings.seed)
     except Livelock as error:
         # A client that tries again without any wait lets no time pass. What it did until then tells.
+        if not stages:
+            raise
         stage = stages[0]
         record = stage.chaos.timeline.freeze()
         verdict = judge(record, stage.profile, case.rule)[0]
@@ -104,9 +107,62 @@ def _play_virtually(case: Case, subject: Subject, settings: Settings) -> _Played
         return _Played(stage.profile, inconclusive(f"on virtual time the client never waits: {told}"), record)
 
 
-async def _play(
-    case: Case, subject: Subject, settings: Settings, slack: float, stages: list[Stage] | None = None
+def _unplayable(case: Case, subject: Subject | Server, settings: Settings) -> str | None:
+    """Why a subject cannot play a case at all; None: it can."""
+    if case.process and not subject.process:
+        return f"the {case.side} must be a process of its own: give it as a command"
+    if isinstance(subject, Server) and settings.clock != "real" and not subject.virtual:
+        return "a server in a process of its own has no virtual time"
+    return None
+
+
+async def _scene(
+    case: Case, subject: Subject | Server, settings: Settings, slack: float, stages: list[Stage] | None = None
 ) -> _Played:
+    if isinstance(subject, Server):
+        return await _serve(case, subject, settings, slack)
+    return await _play(case, subject, settings, slack, stages)
+
+
+async def _serve(case: Case, server: Server, settings: Settings, slack: float) -> _Played:
+    """Play a case on a server."""
+    from ...harness import REFERENCE, ChaosProxy, UpstreamError
+
+    profile = settings.figures(case) if server.takes_profile else settings.profile
+    running = server.life()
+    try:
+        await running.start(profile)
+        async with ChaosProxy(
+            running.url,
+            profile=profile,
+            dialect=REFERENCE if server.speaks == "wschaos.v1" else None,
+            terminate=running.url.startswith("wss://"),
+            seed=settings.seed,
+            engine=settings.engine,
+        ) as chaos:
+            stage = ServerStage(chaos, server, running, case, slack=slack)
+            try:
+                finding = await _answer(case, stage)
+                record = chaos.freeze()
+                crash = failed(f"the server's process {running.failure}") if running.failure else None
+                close = await stage.closing()
+                return _Played(profile, crash or finding, record, close, _said(running))
+            finally:
+                await stage.stop()
+    except (SubjectError, UpstreamError) as error:
+        return _Played(profile, failed(str(error)), None, Closing.UNSUPPORTED, _said(running))
+    finally:
+        await running.stop()
+
+
+def _said(running: Running) -> dict[str, str]:
+    try:
+        return {"server": running.words} if running.words else {}
+    except Unsupported:
+        return {}
+
+
+async def _play(case: Case, subject: Subject, settings: Settings, slack: float, stages: list[Stage] | None) -> _Played:
     from ...harness import Chaos
 
     async with Chaos(profile=settings.figures(case), seed=settings.seed, engine=settings.engine) as chaos:
@@ -123,7 +179,7 @@ async def _play(
         return _Played(stage.profile, finding or crash, record, close, said)
 
 
-async def _answer(case: Case, stage: Stage) -> Finding | None:
+async def _answer(case: Case, stage: Stage | ServerStage) -> Finding | None:
     """Play the script; what keeps it from its end is an answer, too."""
     try:
         return await case.script(stage, **case.given)
