@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from ...timeline import Record
 from ..subjects.subject import Subject, SubjectError, Unsupported
 from .case import Case
 from .closing import Closing, closing
+from .curtain import Curtain, Wildness
 from .result import Result
 from .stage import Stage
 
@@ -51,18 +53,23 @@ class Settings:
         return case.declared(scaled, scaled=self.scale < 1)
 
 
-def play(case: Case, subject: Subject, settings: Settings) -> Result:
-    """Play one case, in bounded time, whatever the subject does."""
+def play(case: Case, subject: Subject, settings: Settings, curtain: Curtain | None = None) -> Result:
+    """Play one case, in bounded time, whatever the subject does.
+
+    Raises:
+        asyncio.CancelledError: the curtain has fallen.
+    """
     begun = time.perf_counter()
+    curtain = curtain or Curtain()
     if case.process and not subject.process:
         finding: Finding | None = Unsupported("the client must be a process of its own: give it as a command").finding
         played = _Played(settings.figures(case), finding)
-    elif settings.clock == "real":
-        played = asyncio.run(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST))
     else:
-        from ...simulation.run import run
-
-        played = run(lambda: _play(case, subject, settings, 0.0), clock="virtual", seed=settings.seed)
+        try:
+            played = _run(case, subject, settings, curtain)
+        except Exception as error:  # of the suite: the cases beside this one go on
+            broke = inconclusive(f"the suite itself failed: {type(error).__name__}: {error}")
+            played = _Played(settings.figures(case), broke, said={"suite": traceback.format_exc()})
     return Result(
         case,
         _verdict(case, played),
@@ -73,6 +80,14 @@ def play(case: Case, subject: Subject, settings: Settings) -> Result:
         played.said,
         settings.repeat(case),
     )
+
+
+def _run(case: Case, subject: Subject, settings: Settings, curtain: Curtain) -> _Played:
+    if settings.clock == "real":
+        return asyncio.run(curtain.over(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST)))
+    from ...simulation.run import run
+
+    return run(lambda: _play(case, subject, settings, 0.0), clock="virtual", seed=settings.seed)
 
 
 @dataclass
@@ -92,13 +107,39 @@ async def _play(case: Case, subject: Subject, settings: Settings, slack: float) 
     async with Chaos(profile=settings.figures(case), seed=settings.seed, engine=settings.engine) as chaos:
         stage = Stage(chaos, subject, case, endpoint=settings.endpoint, slack=slack)
         try:
-            finding = await _answer(case, stage)
+            finding, wild = await _unless_wild(case, stage)
             record, crash = chaos.freeze(), _crash(stage)
-            close = await _close(stage)
+            close = Closing.UNSUPPORTED if wild else await _close(stage)
             said = {client.name: client.words for client in stage.clients if client.words}
+            if wild:
+                finding = _broken(case, record, stage.profile) or failed(wild)
         finally:
             await stage.stop()
         return _Played(stage.profile, finding or crash, record, close, said)
+
+
+async def _unless_wild(case: Case, stage: Stage) -> tuple[Finding | None, str]:
+    """The script's answer; or what a client did that had to be ended before, in words."""
+    wildness = Wildness(stage.chaos.timeline)
+    script = asyncio.ensure_future(_answer(case, stage))
+    try:
+        await asyncio.wait({script, wildness.found}, return_when=asyncio.FIRST_COMPLETED)
+        if script.done():
+            return script.result(), ""
+        return None, wildness.found.result()
+    finally:
+        wildness.stop()
+        wildness.found.cancel()
+        script.cancel()
+        await asyncio.gather(script, return_exceptions=True)
+
+
+def _broken(case: Case, record: Record, profile: Profile) -> Finding | None:
+    """What the rule's check finds broken, where it does."""
+    verdict = judge(record, profile, case.rule)[0] if case.rule in rules() else None
+    if verdict is None or verdict.outcome is not Outcome.FAIL:
+        return None
+    return failed(verdict.seen, at=verdict.at, **verdict.measured)
 
 
 async def _answer(case: Case, stage: Stage) -> Finding | None:
