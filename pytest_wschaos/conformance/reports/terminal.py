@@ -64,7 +64,7 @@ def _table(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _broken(result: Result) -> Iterator[str]:
-    head, *rest = evidence(result, WIDTH)
+    _, *rest = evidence(result, WIDTH)
     yield f"{result.case.id} {result.outcome}"
     yield from rest[:-1]
     if result.repeat:

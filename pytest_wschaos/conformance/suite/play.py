@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...background import LoopStuck
 from ...checks.rule import judge, rules
@@ -16,7 +17,7 @@ from ...timeline import Record
 from ..subjects.subject import Subject, SubjectError, Unsupported
 from .case import Case
 from .closing import Closing, closing
-from .curtain import Curtain, Wildness
+from .curtain import Curtain, Watch, crashed
 from .result import Result
 from .stage import Stage
 
@@ -107,29 +108,29 @@ async def _play(case: Case, subject: Subject, settings: Settings, slack: float) 
     async with Chaos(profile=settings.figures(case), seed=settings.seed, engine=settings.engine) as chaos:
         stage = Stage(chaos, subject, case, endpoint=settings.endpoint, slack=slack)
         try:
-            finding, wild = await _unless_wild(case, stage)
+            finding, senseless = await _watched(case, stage)
             record, crash = chaos.freeze(), _crash(stage)
-            close = Closing.UNSUPPORTED if wild else await _close(stage)
+            close = Closing.UNSUPPORTED if senseless else await _close(stage)
             said = {client.name: client.words for client in stage.clients if client.words}
-            if wild:
-                finding = _broken(case, record, stage.profile) or failed(wild)
+            if senseless:
+                finding = _broken(case, record, stage.profile) or crash or failed(senseless)
+            elif finding is None or finding.outcome not in (Outcome.FAIL, Outcome.UNSUPPORTED):
+                finding = crash or finding
         finally:
             await stage.stop()
-        return _Played(stage.profile, finding or crash, record, close, said)
+        return _Played(stage.profile, finding, record, close, said)
 
 
-async def _unless_wild(case: Case, stage: Stage) -> tuple[Finding | None, str]:
-    """The script's answer; or what a client did that had to be ended before, in words."""
-    wildness = Wildness(stage.chaos.timeline)
-    script = asyncio.ensure_future(_answer(case, stage))
+async def _watched(case: Case, stage: Stage) -> tuple[Finding | None, str]:
+    """The script's answer; or why it was ended before, in words."""
+    watch = Watch(stage.chaos.timeline, stage.clients)
+    script = asyncio.create_task(_answer(case, stage))
+    both: set[asyncio.Future[Any]] = {script, watch.found}
     try:
-        await asyncio.wait({script, wildness.found}, return_when=asyncio.FIRST_COMPLETED)
-        if script.done():
-            return script.result(), ""
-        return None, wildness.found.result()
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return (script.result(), "") if script.done() else (None, watch.found.result())
     finally:
-        wildness.stop()
-        wildness.found.cancel()
+        watch.stop()
         script.cancel()
         await asyncio.gather(script, return_exceptions=True)
 
@@ -161,21 +162,18 @@ async def _close(stage: Stage) -> Closing:
         return Closing.UNSUPPORTED
     stage.chaos.timeline.record("app.end", "app")
     asked_at = stage.chaos.freeze().until
-    for client in able:
-        await client.close()
+    told = await asyncio.gather(*(client.close() for client in able), return_exceptions=True)
     await stage.pause(min(stage.profile.close.timeout, 0.2) if stage.slack else stage.profile.close.timeout)
     record = stage.chaos.freeze()
     found = [closing(record, client.name, asked_at) for client in able]
+    found += [Closing.UNCLEAN for error in told if isinstance(error, SubjectError)]  # it does not listen
     order = (Closing.UNCLEAN, Closing.WRONG_CODE, Closing.OK, Closing.UNSUPPORTED)
     return min(found, key=order.index)
 
 
 def _crash(stage: Stage) -> Finding | None:
     """A client whose process has ended by itself with an error."""
-    for client in stage.clients:
-        if client.failure:
-            return failed(f"the client's process {client.failure} before the case was over")
-    return None
+    return next((failed(crashed(client)) for client in stage.clients if client.failure), None)
 
 
 def _verdict(case: Case, played: _Played) -> Verdict:
