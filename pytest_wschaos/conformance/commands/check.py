@@ -291,6 +291,7 @@ def _play(options: argparse.Namespace, plan: Plan) -> int:
         subject=plan.name,
         results=[front.results[id] for id in plan.cases if id in front.results],
         profile=plan.settings().profile,
+        profile_name=options.profile or "default",
         seed=plan.seed,
         clock=plan.clock,
         scale=plan.scale,
@@ -345,7 +346,7 @@ def _write(options: argparse.Namespace, report: Report) -> None:
     if options.html:
         from importlib import import_module
 
-        import_module("..reports.html", __package__).write(report, options.html)
+        import_module("...reports.html", __package__ + ".check").write([report], options.html)
 
 
 def _status(plan: Plan, report: Report, front: Front, stale: Sequence[str]) -> int:

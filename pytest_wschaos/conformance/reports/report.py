@@ -49,6 +49,8 @@ class Report:
     """In the order of the spec."""
     profile: Profile = field(default_factory=Profile)
     """The figures before they were scaled; those of each case are with its result."""
+    profile_name: str = "default"
+    """A preset, or the path of a file."""
     seed: int = 0
     clock: str = "real"
     scale: float = 1.0
@@ -74,6 +76,7 @@ class Report:
             "subject": self.subject,
             "side": self.side,
             "profile": self.profile.to_dict(),
+            "profile_name": self.profile_name,
             "seed": self.seed,
             "clock": self.clock,
             "scale": self.scale,
