@@ -7,7 +7,6 @@ A profile is immutable; :meth:`Profile.scaled` and :meth:`Profile.with_` return 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import tomllib
@@ -79,12 +78,16 @@ Bytes = Annotated[int, Bounds("bytes", at_least=1)]
 Messages = Annotated[int, Bounds("messages", at_least=1)]
 
 
-@functools.cache
+_bounds: dict[type, Mapping[str, Bounds]] = {}
+
+
 def bounds_of(kind: type) -> Mapping[str, Bounds]:
     """The bounds of an area's figures, by name."""
-    hints = get_type_hints(kind, include_extras=True)
-    found = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
-    return {name: metadata[0] for name, metadata in found.items() if metadata}
+    if kind not in _bounds:
+        hints = get_type_hints(kind, include_extras=True)
+        found = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+        _bounds[kind] = {name: metadata[0] for name, metadata in found.items() if metadata}
+    return _bounds[kind]
 
 
 def _require_bounds(area: object) -> None:
@@ -152,7 +155,7 @@ class Jitter:
     """JITTER: the actual delay is the nominal one times a number drawn from a distribution."""
 
     shape: JitterShape = "uniform"
-    """How the factor is drawn: uniform (low to high), full (0 to 1), equal (0.5 to 1), decorrelated, none (always 1)."""
+    """How the factor is drawn: uniform (low to high), full (0 to 1), equal (0.5 to 1), decorrelated, none (1)."""
     low: Annotated[float, Bounds("", at_least=0)] = 0.5
     """Smallest factor of the shape ``uniform``; the other shapes have their own."""
     high: Annotated[float, Bounds("", at_least=0)] = 1.5

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -42,7 +43,7 @@ def schema() -> dict[str, Any]:
 def _area(kind: type, defaults: Mapping[str, Any]) -> dict[str, Any]:
     told, hints, bounds = _descriptions(kind), get_type_hints(kind), bounds_of(kind)
     return {
-        "description": inspect.getdoc(kind),
+        "description": _text(inspect.getdoc(kind) or ""),
         "type": "object",
         "properties": {
             name: _figure(hints[name], bounds.get(name), told[name], default) for name, default in defaults.items()
@@ -95,8 +96,12 @@ def _descriptions(kind: type) -> dict[str, str]:
     """The docstrings of an area's figures: what stands below each."""
     body = _sources()[kind.__name__].body
     found = {}
-    for figure, below in zip(body, body[1:], strict=False):
+    for figure, below in itertools.pairwise(body):
         if isinstance(figure, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             assert isinstance(figure.target, ast.Name)
-            found[figure.target.id] = " ".join(str(below.value.value).split()).replace("``", "")
+            found[figure.target.id] = _text(str(below.value.value))
     return found
+
+
+def _text(docstring: str) -> str:
+    return " ".join(docstring.split()).replace("``", "")

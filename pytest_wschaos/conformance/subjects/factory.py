@@ -117,7 +117,7 @@ def named(path: str, option: str) -> Factory:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        factory: Any = getattr(importlib.import_module(module), name)
+        factory: Factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise SubjectError(f"{option} {path}: {error}: must be package.module:name") from None
     if not callable(factory):
