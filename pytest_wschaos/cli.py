@@ -27,10 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser = _parser()
         options = parser.parse_args(words)
         options.words = command
+        if command and options.command != "check":
+            parser.error("only 'check' takes a command after --")
         if hasattr(options, "run"):
             return int(options.run(options))
-        if command:
-            parser.error("only 'check' takes a command after --")
         return {"rules": _rules, "soak": _soak, "reference-server": _reference_server, "serve": _serve_engine}[
             options.command
         ](options)

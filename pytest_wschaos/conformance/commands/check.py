@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..suite.plan import Plan
     from ..suite.session import Front
 
+OF_THE_SERVER = {"command": "server_command", "health": "health", "token": "token", "bad-token": "bad_token"}
+"""The options that say more of a server."""
 EPILOG = """\
 A command is started anew for each case, and driven by JSON lines on its standard input and output; one that says no
 hello is judged by what the wire shows. exit status: 0 something was judged and nothing failed; 1 a case failed, or an
@@ -46,7 +48,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     subject = parser.add_argument_group("what is under test")
     subject.add_argument("--subject", metavar="FACTORY", help="a client in this process: package.module:factory")
     subject.add_argument("--server", metavar="URL", help="a server: its ws:// URL")
-    subject.add_argument("--command", metavar="COMMAND", help="what starts the server (default: it runs already)")
+    subject.add_argument(
+        "--command", dest="server_command", metavar="COMMAND", help="what starts the server (default: it runs already)"
+    )
     subject.add_argument("--health", metavar="URL", help="where the server tells its health (default: /healthz there)")
     subject.add_argument("--token", metavar="TOKEN", help="one that the server accepts (default: WSCHAOS_TOKENS)")
     subject.add_argument("--bad-token", metavar="TOKEN", help="one that it does not accept")
@@ -88,7 +92,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     how.add_argument("-k", metavar="EXPRESSION", dest="keyword", help="only cases that match, as for pytest")
     how.add_argument("--lf", action="store_true", help="only the cases that failed last time")
     how.add_argument("-x", action="store_true", dest="first", help="end at the first failure")
-    how.add_argument("--pytest-args", default="", metavar="ARGS", help="further arguments for pytest, in one word")
+    how.add_argument(
+        "--pytest-args",
+        default="",
+        metavar="ARGS",
+        help="further arguments for pytest, such as --pytest-args='-n 2' for workers of pytest-xdist",
+    )
     verdict = parser.add_argument_group("what counts, and what is written")
     verdict.add_argument("--strict", action="store_true", help="all but PASS is a failure")
     verdict.add_argument(
@@ -187,9 +196,9 @@ def _require_subject(options: argparse.Namespace) -> Side:
     if len(given) != 1:
         _cannot("say what is under test: -- COMMAND ..., --subject package.module:factory or --server URL, one of them")
     server = bool(options.server)
-    for name in ("command", "health", "token", "bad_token"):
-        if getattr(options, name) is not None and not server:
-            _cannot(f"--{name.replace('_', '-')}: goes with --server")
+    for name, dest in OF_THE_SERVER.items():
+        if getattr(options, dest) is not None and not server:
+            _cannot(f"--{name}: goes with --server")
     if options.clock == "virtual" and not options.subject:
         _cannot("--clock virtual: a process has a clock of its own: it goes with --subject")
     return "server" if server else "client"
@@ -217,14 +226,13 @@ def _engine(name: str) -> str:
 def _server(options: argparse.Namespace) -> dict[str, object]:
     if not options.server:
         return {}
-    names = ("command", "health", "token", "bad_token")
-    return {"url": options.server, **{name: getattr(options, name) for name in names}}
+    return {"url": options.server, **{dest: getattr(options, dest) for dest in OF_THE_SERVER.values()}}
 
 
 def _repeated(options: argparse.Namespace) -> list[str]:
     """The words by which one of the cases is played again, but for its id and the seed."""
-    names = ("subject", "server", "command", "health", "token", "bad_token", "profile")
-    words = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names if getattr(options, name)]
+    names = {"subject": "subject", "server": "server", **OF_THE_SERVER, "profile": "profile"}
+    words = [f"--{name}={getattr(options, dest)}" for name, dest in names.items() if getattr(options, dest)]
     defaults = {"endpoint": "ws", "clock": "real", "engine": "embedded"}
     words += [f"--{name}={getattr(options, name)}" for name in defaults if getattr(options, name) != defaults[name]]
     words += [f"--scale={options.scale:g}"] if options.scale != 1 else []

@@ -129,8 +129,8 @@ class Plan:
         if given["token"] or given["bad_token"]:
             tokens = servers.GivenTokens(*([token] if token else [] for token in (given["token"], given["bad_token"])))
         options = {"health": given["health"] or "", "tokens": tokens}
-        if given["command"]:
-            return servers.CommandServer(url, shlex.split(given["command"]), Path(self.folder), **options)
+        if given["server_command"]:
+            return servers.CommandServer(url, shlex.split(given["server_command"]), Path(self.folder), **options)
         return servers.RunningServer(url, **options)
 
     def may_fail(self, result: Result) -> bool:

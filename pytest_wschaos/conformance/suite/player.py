@@ -24,7 +24,7 @@ STAGGER = 0.05
 """Seconds between two starts, at least."""
 LATE = 0.015
 """Seconds by which a start's own timer may be late; where it is later, the machine is too busy for one more case."""
-PATIENCE = 5.0
+PATIENCE = 1.0
 """Seconds for which a start waits for a machine that stays busy."""
 END_TIMEOUT = 30.0
 """Seconds that cases have to end when nobody waits for them any more."""

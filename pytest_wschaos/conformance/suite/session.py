@@ -69,13 +69,14 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the result with the report; its duration is that of the case, not of the wait for it."""
+    case = item.callspec.params["case"] if hasattr(item, "callspec") else None
+    result = trial_of(item.config).player.done(case) if case is not None and call.when == "call" else None
+    if result is not None:
+        item.user_properties += [("verdict", str(result.outcome)), ("close", str(result.closing))]
     report = yield
-    if call.when == "call" and (case := getattr(item, "callspec", None)) is not None:
-        result = trial_of(item.config).player.done(case.params["case"])
-        if result is not None:
-            report.duration = result.duration
-            report.user_properties += [("verdict", str(result.outcome)), ("close", str(result.closing))]
-            report.wschaos = result  # type: ignore[attr-defined]
+    if result is not None:
+        report.duration = result.duration
+        report.wschaos = result  # type: ignore[attr-defined]
     return report
 
 
