@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .conformance.commands import cases, check, explain, profile
+from .conformance.commands import cases, check, explain, profile, report
 
 MOST_HOURS = 24 * 366
 MOST_CLIENTS = 10_000
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--log-level", default="warning", choices=LEVELS, help="debug tells of every request")
     listing = commands.add_parser("rules", help="list the rules, one sentence each")
     listing.add_argument("patterns", nargs="*", metavar="RULE", help="ids or globs (default: all)")
-    for module in (check, cases, explain, profile):
+    for module in (check, report, cases, explain, profile):
         module.add_to(commands)
     soak = commands.add_parser(
         "soak",

@@ -329,6 +329,6 @@ def wschaos_subject(request: pytest.FixtureRequest, wschaos_under_test: Callable
     from .settings import session_setting
 
     given = session_setting(request.config, "client")
-    if given is None:
+    if given is None or not given.value:
         wrong("wschaos_subject: which client? Give --wschaos-client COMMAND, or override the fixture in a conftest")
     return wschaos_under_test(given.value)

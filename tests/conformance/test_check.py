@@ -185,6 +185,17 @@ def test_a_report_can_be_read_again(capsys: pytest.CaptureFixture[str], tmp_path
     assert json.loads(again.read_text()) == json.loads(path.read_text())
 
 
+def test_reports_are_shown_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    first = Run(capsys, *BOTH, "--json", str(path), subject=BROKEN)
+    assert main(["report", str(path), str(path)]) == 0
+    told = capsys.readouterr().out
+    assert told.count("RECONNECT-06/refused FAIL") == 2
+    assert told.splitlines()[-1] == first.out.splitlines()[-1]
+    assert main(["report", str(tmp_path / "none")]) == 2
+    assert "none: cannot be read: No such file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"format": "wschaos-report-1"}'])
 def test_what_is_no_report_is_told(text: str | None, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
@@ -220,6 +231,32 @@ def test_those_that_failed_last_time_are_played_again(capsys: pytest.CaptureFixt
     run = Run(capsys, *BOTH, "--lf", subject=BROKEN)
     assert "RECONNECT-02" not in run.out
     assert "RECONNECT-06/refused FAIL" in run.out
+
+
+def test_the_longest_of_last_time_is_played_and_told_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    Run(capsys, *BOTH)
+    (kept,) = (tmp_path / "cache").rglob("durations.json")
+    assert set(json.loads(kept.read_text())) == set(BOTH)
+    for longest in BOTH:
+        kept.write_text(json.dumps({longest: 100.0}))
+        assert Run(capsys, *BOTH).out.split()[0] == longest
+
+
+@pytest.mark.parametrize("kept", ["", "[]", '{"RECONNECT-02/fin": "x"}'])
+def test_durations_that_cannot_be_read_do_not_matter(
+    kept: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    Run(capsys, *BOTH)
+    (path,) = (tmp_path / "cache").rglob("durations.json")
+    path.write_text(kept)
+    assert Run(capsys, *BOTH).status == 0
+
+
+def test_where_nothing_can_be_kept_it_runs_all_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such/folder")
+    assert Run(capsys, *BOTH).status == 0
 
 
 def test_what_the_environment_would_have_pytest_do_does_not_matter(

@@ -37,7 +37,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def tests(project: pytest.Pytester, *patterns: str, factory: str = f"{REFERENCE}:reference", more: str = "") -> None:
+def write(project: pytest.Pytester, *patterns: str, factory: str = f"{REFERENCE}:reference", more: str = "") -> None:
     project.makepyfile(test_it=TESTS.format(patterns=", ".join(map(repr, patterns))))
     if factory:
         module, _, name = factory.partition(":")
@@ -45,14 +45,14 @@ def tests(project: pytest.Pytester, *patterns: str, factory: str = f"{REFERENCE}
 
 
 def test_a_client_of_ones_own_is_tested_by_a_fixture(project: pytest.Pytester) -> None:
-    tests(project, "RECONNECT-02/reset", "RECONNECT-02/fin")
+    write(project, "RECONNECT-02/reset", "RECONNECT-02/fin")
     result = project.runpytest_inprocess(*OPTIONS, "-v")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*test_conformance[[]RECONNECT-02/fin[]] PASSED*"])
 
 
 def test_a_failure_is_an_answer(project: pytest.Pytester) -> None:
-    tests(project, "RECONNECT-06/refused", factory="conformance.subjects:soon_gives_up")
+    write(project, "RECONNECT-06/refused", factory="conformance.subjects:soon_gives_up")
     result = project.runpytest_inprocess(*OPTIONS)
     result.assert_outcomes(failed=1)
     told = result.stdout.str()
@@ -63,23 +63,23 @@ def test_a_failure_is_an_answer(project: pytest.Pytester) -> None:
 
 
 def test_what_cannot_be_judged_is_skipped_and_fails_under_strict(project: pytest.Pytester) -> None:
-    tests(project, "REPLAY-06/given-up", factory="conformance.subjects:speaks_raw")
+    write(project, "REPLAY-06/given-up", factory="conformance.subjects:speaks_raw")
     result = project.runpytest_inprocess(*OPTIONS, "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED * UNSUPPORTED: the client cannot do it: send*"])
-    tests(project, "REPLAY-06/given-up", factory="conformance.subjects:speaks_raw", more=", strict=True")
+    write(project, "REPLAY-06/given-up", factory="conformance.subjects:speaks_raw", more=", strict=True")
     project.runpytest_inprocess(*OPTIONS).assert_outcomes(failed=1)
 
 
 def test_a_client_is_named_by_an_option(project: pytest.Pytester) -> None:
-    tests(project, "RECONNECT-02/reset", "RECONNECT-02/fin", factory="")
+    write(project, "RECONNECT-02/reset", "RECONNECT-02/fin", factory="")
     result = project.runpytest_inprocess(*OPTIONS, "--wschaos-client", SPEAKS, "--wschaos-scale=0.05")
     outcomes = result.parseoutcomes()
     assert outcomes.get("passed", 0) + outcomes.get("skipped", 0) == 2  # the machine may be busy
 
 
 def test_a_client_that_crashes_is_quoted_with_the_command_that_repeats_it(project: pytest.Pytester) -> None:
-    tests(project, "RECONNECT-02/fin", factory="")
+    write(project, "RECONNECT-02/fin", factory="")
     project.makeini(
         "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
         f"wschaos_client = {sys.executable} -c \"import sys; sys.exit('out of luck')\"\nwschaos_scale = 0.05\n"
@@ -101,14 +101,14 @@ def test_a_client_that_crashes_is_quoted_with_the_command_that_repeats_it(projec
     ],
 )
 def test_settings_that_cannot_be_are_one_line(project: pytest.Pytester, words: list[str], told: str) -> None:
-    tests(project, "RECONNECT-02/fin", factory="")
+    write(project, "RECONNECT-02/fin", factory="")
     result = project.runpytest_inprocess(*OPTIONS, *words)
     result.assert_outcomes(errors=1)
     assert told in result.stdout.str()
 
 
 def test_the_clock_of_other_tests_does_not_concern_them(project: pytest.Pytester) -> None:
-    tests(project, "RECONNECT-02/fin")
+    write(project, "RECONNECT-02/fin")
     project.runpytest_inprocess(*OPTIONS, "--wschaos-clock=virtual", "--wschaos-seeds=2").assert_outcomes(passed=1)
 
 

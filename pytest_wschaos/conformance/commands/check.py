@@ -349,12 +349,12 @@ def _pytest(options: argparse.Namespace, plan: Plan, front: Front) -> int:
 
 
 def _write(options: argparse.Namespace, report: Report) -> None:
+    from .output import page
+
     if options.json:
         report.save(options.json)
     if options.html:
-        from importlib import import_module
-
-        import_module("...reports.html", __package__ + ".check").write([report], options.html)
+        page([report], options.html)
 
 
 def _status(plan: Plan, report: Report, front: Front, stale: Sequence[str]) -> int:

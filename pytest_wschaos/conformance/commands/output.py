@@ -1,12 +1,16 @@
-"""Printing what somebody may read with ``head``."""
+"""Printing what somebody may read with ``head``, and writing what somebody looks at."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..reports.report import Report
 
 
 def show(lines: Iterable[str]) -> int:
@@ -23,3 +27,12 @@ def show(lines: Iterable[str]) -> int:
 def show_json(value: Any) -> int:
     """Print a value as JSON; returns the exit status."""
     return show([json.dumps(value, indent=2, ensure_ascii=False)])
+
+
+def page(reports: Sequence[Report], path: str) -> None:
+    """Write reports as one page.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import_module("pytest_wschaos.conformance.reports.html").write(reports, path)

@@ -43,16 +43,21 @@ def plan_of(config: pytest.Config) -> Plan:
 def trial_of(config: pytest.Config) -> Trial:
     """The subject of a session before the suite; one for all of its tests."""
     if _trial not in config.stash:
-        front: Front | None = config.pluginmanager.get_plugin(Front.NAME)
+        front = _front(config)
         config.stash[_trial] = plan_of(config).trial(**({"finished": front.finished} if front else {}))
     return config.stash[_trial]
+
+
+def _front(config: pytest.Config) -> Front | None:
+    """The half that people see; a worker of pytest-xdist has none."""
+    return next((plugin for plugin in config.pluginmanager.get_plugins() if isinstance(plugin, Front)), None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin to play what the tests will ask for."""
     if not session.config.option.collectonly:
         trial, cases = trial_of(session.config), planned(session)
-        front: Front | None = session.config.pluginmanager.get_plugin(Front.NAME)
+        front = _front(session.config)
         if front is not None:
             front.planned(cases, trial.player)
         trial.ahead(cases)
@@ -114,8 +119,6 @@ class Front:
         progress: is told of each result as soon as there is one.
         planned: is told before what will be played, and by which player.
     """
-
-    NAME = "wschaos-front"
 
     def __init__(
         self,
