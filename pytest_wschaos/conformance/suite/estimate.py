@@ -32,6 +32,8 @@ def _by_figures(case: Case, profile: Profile) -> float:
     backoff, heartbeat = profile.backoff, profile.heartbeat
     retries = profile.reconnect.max_retries or 8
     refused = sum(backoff.nominal(retry) for retry in range(1, retries + 1)) + backoff.ceiling
+    if case.rule == "HEARTBEAT-06" and heartbeat.interval is not None:
+        return 20 * heartbeat.interval  # an idle link, for ten minutes by default
     matters = {
         "backoff": refused,
         "jitter": refused,

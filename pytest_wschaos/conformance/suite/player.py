@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -26,6 +27,11 @@ LATE = 0.015
 """Seconds by which a start's own timer may be late; where it is later, the machine is too busy for one more case."""
 PATIENCE = 1.0
 """Seconds for which a start waits for a machine that stays busy."""
+PER_CORE = 24
+"""Cases at a time for each core, at a scale of 1: so many take a tenth of it, and the longest case is the last to end.
+"""
+SWITCH = 0.001
+"""Seconds after which a thread that computes gives way to one that has been waiting for its timer."""
 END_TIMEOUT = 30.0
 """Seconds that cases have to end when nobody waits for them any more."""
 
@@ -43,7 +49,7 @@ def side_by_side(scale: float, clock: str) -> int:
     if clock != "real":
         return 1
     cores = os.cpu_count() or 1
-    return max(2 * cores, min(64 * cores, round(64 * cores * scale)))
+    return max(2 * cores, round(PER_CORE * cores * min(1.0, scale)))
 
 
 class Player:
@@ -74,6 +80,7 @@ class Player:
         self._change = threading.Condition()
         self._starter: threading.Thread | None = None
         self._stopped = False
+        self._switch = 0.0
 
     @property
     def playing(self) -> Mapping[str, object]:
@@ -88,6 +95,8 @@ class Player:
                 self._results[case.id] = Future()
             self._waiting = deque(sorted([*self._waiting, *new], key=self._seconds, reverse=True))
             if new and self._starter is None and not self._stopped:
+                self._switch = sys.getswitchinterval()
+                sys.setswitchinterval(min(SWITCH, self._switch))
                 self._starter = threading.Thread(target=self._start_all, name="wschaos-cases", daemon=True)
                 self._starter.start()
             self._change.notify_all()
@@ -123,6 +132,8 @@ class Player:
         for _, curtain in playing:
             curtain.fall()
         end = time.monotonic() + END_TIMEOUT
+        if self._starter is not None:
+            sys.setswitchinterval(self._switch)
         for thread in [thread for thread, _ in playing] + ([self._starter] if self._starter else []):
             thread.join(max(0.0, end - time.monotonic()))
 
