@@ -101,18 +101,10 @@ def test_a_failed_case_shows_what_happened_and_how_to_see_it_again(text: str) ->
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-HEADLESS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--window-size=1400,1000",
-]
+HEADLESS = """
+--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync --enable-logging=stderr --window-size=1400,1000
+"""
 FRAME = """<!doctype html><title>waiting</title><iframe style="width:{width}px;height:900px;border:0"></iframe><script>
 const frame = document.querySelector("iframe");
 frame.onload = () => {{
@@ -144,7 +136,14 @@ def test_a_browser_has_nothing_to_complain_of(text: str, browser: str, tmp_path:
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(width=width, page=script), encoding="utf-8")
     colours = f"--blink-settings=preferredColorScheme={scheme}"
-    command = [browser, *HEADLESS, colours, f"--user-data-dir={tmp_path / 'user'}", "--dump-dom", frame.as_uri()]
+    command = [
+        browser,
+        *HEADLESS.split(),
+        colours,
+        f"--user-data-dir={tmp_path / 'user'}",
+        "--dump-dom",
+        frame.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in done.stderr
     title = re.search(r"<title>(.*?)</title>", done.stdout)

@@ -107,7 +107,7 @@ def _arrow(step: Step, y: int) -> Iterator[str]:
 
 def _goes_up(event: Event) -> bool:
     if event.kind == "end":  # of a side: by the peer, or by the engine
-        return (event.place == "client") == (event["by"] == "peer")
+        return bool((event.place == "client") == (event["by"] == "peer"))
     return event.kind == "attempt" or event.way == "up"
 
 
