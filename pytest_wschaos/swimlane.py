@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from .timeline import Event, Record
 
@@ -17,33 +18,23 @@ NOTABLE_LAG = 0.05
 """Seconds of lag that are worth a row."""
 
 
-def draw(record: Record, at: float | None = None, rows: int = ROWS) -> str:
-    """The record as lanes of text, times counted from its start; around ``at`` where it is longer than ``rows``."""
-    lines = list(_rows(record))
-    if not lines:
-        return "  (nothing was seen)"
-    first = _window([instant for instant, _ in lines], at, rows)
-    shown = lines[first : first + rows]
-    head = f"{'seconds':>9}   {'client':<{LANE}}{'proxy':^9}{'server':>{LANE}}".rstrip()
-    before, after = first, len(lines) - first - len(shown)
-    parts = [head]
-    if before:
-        parts.append(f"{'':>9}   ... {before} earlier rows")
-    parts += [f"{instant:9.3f}   {text}" for instant, text in shown]
-    if after:
-        parts.append(f"{'':>9}   ... {after} later rows")
-    return "\n".join(parts)
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row: an event, or a frame at both sides of the proxy."""
+
+    event: Event
+    label: str
+    """The event in a few words, safe to print."""
+    together: bool
+    """Whether it was at both sides of the proxy, at about the same time."""
+    arrives: bool
+    """Whether it left the proxy, perhaps later."""
+    who: str
+    """Client and connection, where there is one to name."""
 
 
-def _window(instants: list[float], at: float | None, rows: int) -> int:
-    """The first of ``rows`` rows, of which two thirds lie before the instant that matters."""
-    if len(instants) <= rows:
-        return 0
-    here = next((i for i, instant in enumerate(instants) if at is not None and instant >= at), len(instants))
-    return max(0, min(here - rows * 2 // 3, len(instants) - rows))
-
-
-def _rows(record: Record) -> Iterable[tuple[float, str]]:
+def steps(record: Record) -> Iterator[Step]:
+    """The rows of a record, in order."""
     partners = _partners(record)
     drawn: set[int] = set()
     several = len({event.client for event in record.events if event.client}) > 1
@@ -54,10 +45,35 @@ def _rows(record: Record) -> Iterable[tuple[float, str]]:
         together = partner is not None and partner.at - event.at <= TOGETHER
         if partner is not None and together:
             drawn.add(id(partner))
-        text = _row(event, together=together, arrives=partner is not None)
         who = f"{event.client} " if several and event.client else ""
         conn = f"{who}#{event.conn}" if event.conn is not None else who.strip()
-        yield event.at, f"{text:<{2 * LANE + 9}} {conn}".rstrip()
+        yield Step(event, _label(event), together, partner is not None, conn)
+
+
+def window(instants: Sequence[float], at: float | None, rows: int) -> int:
+    """The first of ``rows`` rows, of which two thirds lie before the instant that matters."""
+    if len(instants) <= rows:
+        return 0
+    here = next((i for i, instant in enumerate(instants) if at is not None and instant >= at), len(instants))
+    return max(0, min(here - rows * 2 // 3, len(instants) - rows))
+
+
+def draw(record: Record, at: float | None = None, rows: int = ROWS) -> str:
+    """The record as lanes of text, times counted from its start; around ``at`` where it is longer than ``rows``."""
+    lines = [(step.event.at, f"{_row(step):<{2 * LANE + 9}} {step.who}".rstrip()) for step in steps(record)]
+    if not lines:
+        return "  (nothing was seen)"
+    first = window([instant for instant, _ in lines], at, rows)
+    shown = lines[first : first + rows]
+    head = f"{'seconds':>9}   {'client':<{LANE}}{'proxy':^9}{'server':>{LANE}}".rstrip()
+    before, after = first, len(lines) - first - len(shown)
+    parts = [head]
+    if before:
+        parts.append(f"{'':>9}   ... {before} earlier rows")
+    parts += [f"{instant:9.3f}   {text}" for instant, text in shown]
+    if after:
+        parts.append(f"{'':>9}   ... {after} later rows")
+    return "\n".join(parts)
 
 
 def _partners(record: Record) -> dict[int, Event]:
@@ -75,8 +91,8 @@ def _partners(record: Record) -> dict[int, Event]:
     return partners
 
 
-def _row(event: Event, *, together: bool, arrives: bool) -> str:
-    label = _label(event)
+def _row(step: Step) -> str:
+    event, label, together = step.event, step.label, step.together
     match event.place:
         case "proxy" | "harness":
             return f"{'':{LANE - 4}}▒ {label}"
@@ -91,7 +107,7 @@ def _row(event: Event, *, together: bool, arrives: bool) -> str:
     left = "" if (event.place == "server" and not together) else label
     right = "" if (event.place == "client" and not together) else label
     # An arrow stops at the proxy where the frame never left it on the other side.
-    stop = "│" if together or arrives or (event.place == "client") == (event.way == "down") else "╳"
+    stop = "│" if together or step.arrives or (event.place == "client") == (event.way == "down") else "╳"
     if event.way == "up":
         return _up(left, stop, right)
     return _down(left, stop, right)
