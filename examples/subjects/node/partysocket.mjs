@@ -1,0 +1,23 @@
+// partysocket at its defaults: 3 s before the first retry, each 1.3 times the one before, to 10 s; for ever. An attempt
+// may take 4 s; a connection that was open for 5 s starts the count anew.
+import { WebSocket as ReconnectingWebSocket } from "partysocket";
+import WebSocket from "ws";
+import { follow, hello, listen, send, url } from "./contract.mjs";
+
+hello({
+  reconnect: { max_retries: null, open_timeout: 4 },
+  backoff: { base: 3, factor: 1.3, cap: 10, ceiling: 10, stable_after: 5, honour_retry_after: false },
+  jitter: { shape: "none" },
+  heartbeat: { interval: null },
+});
+
+let client;
+follow({
+  connect() {
+    client ??= new ReconnectingWebSocket(url, [], { WebSocket });
+    listen(client);
+  },
+  send: (command) => send(client, command),
+  reconnect: () => client.reconnect(),
+  close: () => client.close(),
+});
