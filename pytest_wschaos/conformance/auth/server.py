@@ -34,7 +34,7 @@ async def _present(stage: ServerStage, mode: str, token: str, name: str = "guest
 
 
 @case(
-    "AUTH-01/{mode}",
+    "AUTH-01/{mode}-mode",
     "A token in {words} is accepted where it is good, and refused where it is not.",
     side="server",
     each=MODES,

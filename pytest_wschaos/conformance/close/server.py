@@ -62,7 +62,7 @@ UNFINISHED = [
 ]
 
 
-@case("CLOSE-04/{how}", "A client that {words} is cut after the deadline.", side="server", each=UNFINISHED)
+@case("CLOSE-04/client-{how}", "A client that {words} is cut after the deadline.", side="server", each=UNFINISHED)
 async def unfinished(stage: ServerStage, how: str, words: str) -> Finding | None:
     guest = await stage.guest()
     guest.closes = how == "left-open"

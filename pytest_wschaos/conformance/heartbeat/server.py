@@ -164,7 +164,7 @@ async def _keep_alive(stalled: Guest, seconds: float) -> None:
 
 
 @case(
-    "HEARTBEAT-06/idle-proxy",
+    "HEARTBEAT-06/servers-own-pings",
     "The server's heartbeat alone keeps an idle link behind a proxy that cuts idle ones.",
     side="server",
 )

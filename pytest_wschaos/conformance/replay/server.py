@@ -125,7 +125,7 @@ async def replayed(stage: ServerStage) -> Finding | None:
 
 
 @case(
-    "REPLAY-04/gap",
+    "REPLAY-04/gap-is-said",
     "What the log no longer holds is said as a gap before anything newer; what it holds is replayed.",
     side="server",
     figures=FEW,
@@ -200,7 +200,7 @@ async def _refused(stage: ServerStage, welcome: dict[str, Any], what: str, **cha
 
 
 @case(
-    "REPLAY-08/new-epoch",
+    "REPLAY-08/new-epoch-is-said",
     "A resume of another epoch is welcomed, with recovered false and a stream of its own.",
     side="server",
 )
