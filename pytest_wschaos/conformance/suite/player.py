@@ -30,7 +30,7 @@ PATIENCE = 1.0
 PER_CORE = 24
 """Cases at a time for each core, at a scale of 1: so many take a small part of it, and the longest ends last."""
 AT_LEAST = 6
-"""And at any scale: at 0.05 so many are judged as well as one alone; of 16 each twentieth was INCONCLUSIVE."""
+"""And at any scale: at 0.05 so many gave as few INCONCLUSIVE as two did; of sixteen each twentieth case was."""
 SWITCH = 0.001
 """Seconds after which a thread that computes gives way to one that has been waiting for its timer."""
 END_TIMEOUT = 30.0
