@@ -340,7 +340,7 @@ def _pytest(options: argparse.Namespace, plan: Plan, front: Front) -> int:
     folder = Path(session.__file__).parent
     words = ["-c", os.devnull, f"--rootdir={folder}", "-p", "pytest_wschaos.plugin", "-p", session.__name__]
     words += ["-p", "no:cacheprovider"] if _cache(options) is None else ["-o", f"cache_dir={_cache(options)}"]
-    words += ["-o", "junit_suite_name=wschaos", "-p", "no:faulthandler", f"{session.OPTION}={plan.to_json()}"]
+    words += ["-o", "junit_suite_name=wschaos", "-p", "no:faulthandler", "-s", f"{session.OPTION}={plan.to_json()}"]
     words += [f"--junitxml={os.path.abspath(options.junitxml)}"] if options.junitxml else []
     words += ["-k", options.keyword] if options.keyword else []
     words += [*(["--lf"] if options.lf else []), *(["-x"] if options.first else [])]
