@@ -88,7 +88,7 @@ def play(case: Case, subject: Subject | Server, settings: Settings, curtain: Cur
 
 def _run(case: Case, subject: Subject | Server, settings: Settings, curtain: Curtain) -> _Played:
     if settings.clock == "real":
-        return asyncio.run(curtain.over(asyncio.wait_for(_scene(case, subject, settings, SLACK), LONGEST)))
+        return asyncio.run(curtain.over(_scene(case, subject, settings, SLACK), LONGEST))
     return _play_virtually(case, subject, settings)
 
 
