@@ -330,8 +330,10 @@ class _Careless(Conversation):
         if isinstance(message, str) and self.session is not None:
             try:
                 frame = json.loads(message)
-                message = json.dumps({"type": "ping", "n": 1} if frame.get("n") and frame["type"] == "ping" else frame)
-            except (ValueError, RecursionError, AttributeError, KeyError):
+                if isinstance(frame.get("n"), float):
+                    frame["n"] = 0
+                message = json.dumps(frame)
+            except (ValueError, RecursionError, AttributeError):
                 pass
         return super().receive(message, now)
 
