@@ -31,9 +31,7 @@ async def mute(stage: ServerStage) -> Finding | None:
     return None
 
 
-@server_case(
-    "HEARTBEAT-05/dead-link", "A client that is gone without a word is reaped in time, with Close 1011.", side="server"
-)
+@server_case("HEARTBEAT-05/dead-link", "A client that is gone without a word is reaped in time, with Close 1011.")
 async def dead_link(stage: ServerStage) -> None:
     await stage.ready()
     longest = stage.reaping

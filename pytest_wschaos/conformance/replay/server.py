@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from ...checks.verdict import Finding, failed, passed, worst
@@ -47,7 +48,7 @@ def _resume(welcome: dict[str, Any], seq: int, **changed: Any) -> dict[str, Any]
     "REPLAY-03/cut-mid-burst",
     "Across cuts in the middle of a burst nothing is lost and nothing doubled.",
 )
-async def cut_mid_burst(stage: ServerStage) -> None:
+async def cut_mid_burst(stage: ServerStage) -> Finding | None:
     stage.needs_protocol()
     client = await stage.client("client")
     await stage.saw("ready", client="client")
@@ -64,6 +65,22 @@ async def cut_mid_burst(stage: ServerStage) -> None:
         await stage.saw("ready", client="client")
         await stage.saw("app.settled", 20, client="client", timeout=stage.patience)
     await stage.pause(stage.patience)
+    return _all_delivered(stage)
+
+
+def _all_delivered(stage: ServerStage) -> Finding | None:
+    """Whether a subscriber was told each of its own messages, once; None: it was, and the check judges the rest."""
+    events = stage.chaos.freeze().events
+    sent = Counter(e["digest"] for e in events if e.kind == "app.send")
+    told = Counter(e["digest"] for e in events if e.kind == "app.message")
+    settled = sum(e.kind == "app.settled" and bool(e.get("ok")) for e in events)
+    if lost := sent - told:
+        return failed(
+            f"of {sent.total()} messages, {settled} requests acknowledged, {lost.total()} never came to a subscriber"
+        )
+    if double := told - sent:
+        return failed(f"of {sent.total()} messages {double.total()} came twice to a subscriber")
+    return None
 
 
 @server_case(
@@ -213,9 +230,7 @@ async def new_epoch(stage: ServerStage) -> Finding | None:
     return passed("a client resumed an epoch that there is not: recovered false, in a new epoch")
 
 
-@server_case(
-    "REPLAY-08/expired", "A session is kept for its time, and no longer: then a resume gets Close 4410.", side="server"
-)
+@server_case("REPLAY-08/expired", "A session is kept for its time, and no longer: then a resume gets Close 4410.")
 async def expired(stage: ServerStage) -> Finding | None:
     first, welcome = await _subscriber(stage)
     kept, later = await stage.ready("kept"), stage.profile.replay.session_ttl
