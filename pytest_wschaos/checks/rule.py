@@ -20,7 +20,19 @@ Judge = Callable[[Story, Profile], Finding]
 Level = Literal["MUST", "SHOULD"]
 Side = Literal["client", "server", "both"]
 
-AREAS = ("reconnect", "backoff", "jitter", "heartbeat", "replay", "auth", "close", "scale", "message", "security")
+AREAS = (
+    "reconnect",
+    "backoff",
+    "jitter",
+    "heartbeat",
+    "state",
+    "replay",
+    "auth",
+    "close",
+    "scale",
+    "message",
+    "security",
+)
 """The modules of this package that hold checks, in the order of the spec."""
 
 
