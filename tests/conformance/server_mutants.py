@@ -648,7 +648,8 @@ class _Jammed(ReferenceConnection):
         if any(one is not self and one._sending is not None for one in others if isinstance(one, ReferenceConnection)):
             self.loop.call_later(self.profile.heartbeat.server_deadline / 10, self.data_received, data)
             return
-        super().data_received(data)
+        if not self.protocol.reader.eof:
+            super().data_received(data)
 
 
 @mutant(

@@ -43,10 +43,10 @@ def _play(id: str, server: Server, settings: Settings = SCALED) -> Result:
     "id",
     [
         "HEARTBEAT-05/mute",
-        "REPLAY-04/gap",
+        "REPLAY-04/log-overflown",
         "AUTH-05/silent",
         "CLOSE-03/1006",
-        "CLOSE-04/unanswered",
+        "CLOSE-04/ignored",
         "SECURITY-01/null",
         "SECURITY-02/invalid",
         "SECURITY-04/slow-handshake",
@@ -72,7 +72,7 @@ def test_a_server_that_speaks_something_else_is_judged_by_its_frames(tmp_path: P
     assert foreign.outcome is Outcome.FAIL
     assert "'https://evil.test'" in foreign.verdict.seen
     assert "answered 101; expected 403" in foreign.verdict.seen
-    for id in ("REPLAY-04/gap", "AUTH-01/query", "SECURITY-03/not-json", "MESSAGE-04/chunks"):
+    for id in ("REPLAY-04/log-overflown", "AUTH-01/accepts-query", "SECURITY-03/not-json", "MESSAGE-04/chunks"):
         assert _play(id, server).outcome is Outcome.UNSUPPORTED
 
 
@@ -139,7 +139,10 @@ def test_a_server_that_runs_already_is_judged_by_what_it_has() -> None:
             token = server.tokens.issue()
             tokens = GivenTokens([token], ["wrong"])
             there = RunningServer(server.url, tokens=tokens)
-            return [await _inside(id, there) for id in ("AUTH-01/query", "AUTH-01/revoked-token", "CLOSE-02/stopped")]
+            return [
+                await _inside(id, there)
+                for id in ("AUTH-01/accepts-query", "AUTH-01/revoked-token", "CLOSE-02/stopped")
+            ]
 
     query, revoked, stopped = run(main)
     assert query.outcome is Outcome.PASS, query.verdict.seen

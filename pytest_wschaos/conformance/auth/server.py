@@ -34,7 +34,7 @@ async def _present(stage: ServerStage, mode: str, token: str, name: str = "guest
 
 
 @server_case(
-    "AUTH-01/{mode}",
+    "AUTH-01/accepts-{mode}",
     "A token in {words} is accepted where it is good, and refused where it is not.",
     each=MODES,
 )

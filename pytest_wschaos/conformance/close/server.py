@@ -56,7 +56,7 @@ async def reserved(stage: ServerStage, code: int) -> Finding | None:
 
 
 UNFINISHED = [
-    {"how": "unanswered", "words": "does not answer the server's Close"},
+    {"how": "ignored", "words": "does not answer the server's Close"},
     {"how": "left-open", "words": "answers the server's Close, and leaves TCP open"},
     {"how": "talking", "words": "talks on after the server's Close"},
 ]

@@ -163,7 +163,7 @@ async def _keep_alive(stalled: Guest, seconds: float) -> None:
 
 
 @server_case(
-    "HEARTBEAT-06/idle-proxy",
+    "HEARTBEAT-06/server-alone",
     "The server's heartbeat alone keeps an idle link behind a proxy that cuts idle ones.",
 )
 async def idle_proxy(stage: ServerStage) -> None:

@@ -139,7 +139,7 @@ async def replayed(stage: ServerStage) -> Finding | None:
 
 
 @server_case(
-    "REPLAY-04/gap",
+    "REPLAY-04/log-overflown",
     "What the log no longer holds is said as a gap before anything newer; what it holds is replayed.",
     figures=FEW,
 )
@@ -212,7 +212,7 @@ async def _refused(stage: ServerStage, welcome: dict[str, Any], what: str, **cha
 
 
 @server_case(
-    "REPLAY-08/new-epoch",
+    "REPLAY-08/another-epoch",
     "A resume of another epoch is welcomed, with recovered false and a stream of its own.",
 )
 async def new_epoch(stage: ServerStage) -> Finding | None:
