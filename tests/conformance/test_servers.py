@@ -32,11 +32,17 @@ SCALED = Settings(scale=0.05)
 REFERENCE = [sys.executable, "-c", "from pytest_wschaos.cli import main; main()", "reference-server"]
 ECHO = Path(__file__).parents[2] / "examples" / "subjects" / "servers" / "websockets_server.py"
 URL = "ws://127.0.0.1:0/ws"
+AGAIN = 4
 
 
 def _play(id: str, server: Server, settings: Settings = SCALED) -> Result:
+    """Play a case; again where the machine was too busy for a verdict."""
     [case] = select(id, side="server")
-    return play(case, server, settings)
+    for _ in range(AGAIN):
+        result = play(case, server, settings)
+        if result.outcome is not Outcome.INCONCLUSIVE:
+            break
+    return result
 
 
 @pytest.mark.parametrize(
@@ -111,9 +117,13 @@ def test_a_command_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_healthy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_wschaos.conformance.subjects.server.START_TIMEOUT", 3.0)
-    server = CommandServer(URL, REFERENCE, tmp_path, health="http://127.0.0.1:0/nothing")
-    assert "/nothing answers 404, must be 200 (--health URL)" in _play("CLOSE-04/answered", server).verdict.seen
+    monkeypatch.setattr("pytest_wschaos.conformance.subjects.server.START_TIMEOUT", 5.0)
+    script = (
+        "import http.server, os; port = int(os.environ['WSCHAOS_PORT']); "
+        "http.server.HTTPServer(('127.0.0.1', port), http.server.BaseHTTPRequestHandler).serve_forever()"
+    )
+    server = CommandServer(URL, [sys.executable, "-c", script], tmp_path, health="http://127.0.0.1:0/ready")
+    assert "/ready answers 501, must be 200 (--health URL)" in _play("CLOSE-04/answered", server).verdict.seen
 
 
 def test_a_server_that_crashes_fails_with_what_became_of_it(tmp_path: Path) -> None:
