@@ -143,10 +143,7 @@ class _DeafToPongs(ReferenceConnection):
 
 @mutant(
     "made up: the pong is compared with something else",
-    fails={
-        "HEARTBEAT-05": "who answers is reaped",
-        "HEARTBEAT-06": "an idle link ends after one interval and deadline",
-    },
+    fails={"HEARTBEAT-05": "who answers is reaped, before any proxy could cut an idle link"},
 )
 class PongsNotRecognised(ReferenceServer):
     connection_type = _DeafToPongs
@@ -333,8 +330,10 @@ class _Careless(Conversation):
         if isinstance(message, str) and self.session is not None:
             try:
                 frame = json.loads(message)
-                message = json.dumps({"type": "ping", "n": 1} if frame.get("n") and frame["type"] == "ping" else frame)
-            except (ValueError, RecursionError, AttributeError, KeyError):
+                if isinstance(frame.get("n"), float):
+                    frame["n"] = 0
+                message = json.dumps(frame)
+            except (ValueError, RecursionError, AttributeError):
                 pass
         return super().receive(message, now)
 
@@ -486,7 +485,7 @@ class TokenInTheReason(ReferenceServer):
 @mutant("cross-site WebSocket hijacking: a cookie is taken from any page", fails={"AUTH-01": "no Origin check"})
 class CookieFromAnyOrigin(ReferenceServer):
     def _answer_request(self, connection: Any, request: Request) -> Response | None:
-        if self.profile.security.origins is None:
+        if self.profile.security.origins is None and "Origin" in request.headers:
             del request.headers["Origin"]
         return super()._answer_request(connection, request)
 
@@ -649,7 +648,8 @@ class _Jammed(ReferenceConnection):
         if any(one is not self and one._sending is not None for one in others if isinstance(one, ReferenceConnection)):
             self.loop.call_later(self.profile.heartbeat.server_deadline / 10, self.data_received, data)
             return
-        super().data_received(data)
+        if not self.protocol.reader.eof:
+            super().data_received(data)
 
 
 @mutant(

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from ...checks.verdict import Finding, failed, passed
 from ...engine.frames import Opcode
 from ...timeline import fingerprint
-from ..suite.case import case
 from ..suite.guest import Guest
+from ..suite.server_case import server_case
 from ..suite.server_stage import ServerStage
 
 MODES = [
@@ -33,10 +33,9 @@ async def _present(stage: ServerStage, mode: str, token: str, name: str = "guest
     return guest
 
 
-@case(
-    "AUTH-01/{mode}-mode",
+@server_case(
+    "AUTH-01/accepts-{mode}",
     "A token in {words} is accepted where it is good, and refused where it is not.",
-    side="server",
     each=MODES,
 )
 async def modes(stage: ServerStage, mode: str, words: str) -> Finding | None:
@@ -73,7 +72,7 @@ async def _turned_away(stage: ServerStage, guest: Guest, what: str) -> Finding:
 STANDINGS = [{"standing": "absent"}, {"standing": "empty"}, {"standing": "expired"}, {"standing": "revoked"}]
 
 
-@case("AUTH-01/{standing}-token", "A client whose token is {standing} gets Close 4401.", side="server", each=STANDINGS)
+@server_case("AUTH-01/{standing}-token", "A client whose token is {standing} gets Close 4401.", each=STANDINGS)
 async def no_good(stage: ServerStage, standing: Literal["absent", "empty", "expired", "revoked"]) -> Finding | None:
     stage.needs_protocol()
     token = stage.tokens.good()
@@ -94,10 +93,9 @@ MEANWHILE = [
 ]
 
 
-@case(
+@server_case(
     "AUTH-05/{how}",
     "A client that {words} instead of authenticating gets Close 4408 in time.",
-    side="server",
     each=MEANWHILE,
 )
 async def late(stage: ServerStage, how: str, words: str) -> Finding | None:
@@ -116,7 +114,7 @@ async def late(stage: ServerStage, how: str, words: str) -> Finding | None:
     return await stage.closed(guest, {4408}, f"a client {words}", since=since, within=longest)
 
 
-@case("AUTH-05/in-time", "A client that authenticates just in time is let in.", side="server")
+@server_case("AUTH-05/in-time", "A client that authenticates just in time is let in.")
 async def in_time(stage: ServerStage) -> Finding | None:
     stage.needs_protocol()
     guest, longest = await stage.guest(), stage.profile.auth.timeout
@@ -143,10 +141,9 @@ BEFORE: list[dict[str, Any]] = [
 ]
 
 
-@case(
+@server_case(
     "AUTH-05/{what}-before",
     "A {what} before the credentials is refused with Close 4401, and has no effect.",
-    side="server",
     each=BEFORE,
 )
 async def before(stage: ServerStage, what: str, frame: Any) -> Finding | None:
@@ -164,7 +161,7 @@ async def before(stage: ServerStage, what: str, frame: Any) -> Finding | None:
     return finding
 
 
-@case("AUTH-06/revoked", "A session cannot be resumed with a token that was revoked meanwhile.", side="server")
+@server_case("AUTH-06/revoked", "A session cannot be resumed with a token that was revoked meanwhile.")
 async def revoked(stage: ServerStage) -> Finding | None:
     stage.needs_protocol()
     token = stage.tokens.good()
@@ -185,7 +182,7 @@ async def revoked(stage: ServerStage) -> Finding | None:
     return finding
 
 
-@case("AUTH-07/log", "A token is neither logged nor repeated, good or bad, in whatever mode it came.", side="server")
+@server_case("AUTH-07/log", "A token is neither logged nor repeated, good or bad, in whatever mode it came.")
 async def secret(stage: ServerStage) -> Finding | None:
     stage.needs_protocol()
     _ = stage.running.words

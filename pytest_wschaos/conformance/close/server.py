@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...checks.verdict import Finding, failed, inconclusive, non_strict, passed
 from ...engine.frames import Opcode
-from ..suite.case import case
 from ..suite.guest import Guest
+from ..suite.server_case import server_case
 from ..suite.server_stage import ServerStage
 
 LONGEST_REASON = 123
@@ -28,7 +28,7 @@ def _complete(finding: Finding, guest: Guest) -> Finding:
     return finding if reason or finding.outcome != "PASS" else non_strict(f"{finding.seen}: no reason", at=close.at)
 
 
-@case("CLOSE-02/refused", "A server that ends a connection for what it got sends a code and a reason.", side="server")
+@server_case("CLOSE-02/refused", "A server that ends a connection for what it got sends a code and a reason.")
 async def refused(stage: ServerStage) -> Finding | None:
     guest = await stage.guest()
     if stage.speaks == "raw":
@@ -38,7 +38,7 @@ async def refused(stage: ServerStage) -> Finding | None:
     return _complete(await stage.closed(guest, {4401}, "an unknown token was presented"), guest)
 
 
-@case("CLOSE-02/stopped", "A server that is stopped says Close 1001 or 1012 to who is connected.", side="server")
+@server_case("CLOSE-02/stopped", "A server that is stopped says Close 1001 or 1012 to who is connected.")
 async def stopped(stage: ServerStage) -> Finding | None:
     guest = await stage.ready()
     await stage.running.terminate()
@@ -48,7 +48,7 @@ async def stopped(stage: ServerStage) -> Finding | None:
 NEVER = [{"code": code} for code in (1004, 1005, 1006, 1015)]
 
 
-@case("CLOSE-03/{code}", "Close {code}, which is never sent, is a protocol error: 1002.", side="server", each=NEVER)
+@server_case("CLOSE-03/{code}", "Close {code}, which is never sent, is a protocol error: 1002.", each=NEVER)
 async def reserved(stage: ServerStage, code: int) -> Finding | None:
     guest = await stage.ready()
     guest.send_close(code, "never on the wire")
@@ -56,13 +56,13 @@ async def reserved(stage: ServerStage, code: int) -> Finding | None:
 
 
 UNFINISHED = [
-    {"how": "unanswered", "words": "does not answer the server's Close"},
+    {"how": "ignored", "words": "does not answer the server's Close"},
     {"how": "left-open", "words": "answers the server's Close, and leaves TCP open"},
     {"how": "talking", "words": "talks on after the server's Close"},
 ]
 
 
-@case("CLOSE-04/client-{how}", "A client that {words} is cut after the deadline.", side="server", each=UNFINISHED)
+@server_case("CLOSE-04/{how}", "A client that {words} is cut after the deadline.", each=UNFINISHED)
 async def unfinished(stage: ServerStage, how: str, words: str) -> Finding | None:
     guest = await stage.guest()
     guest.closes = how == "left-open"
@@ -82,10 +82,9 @@ async def unfinished(stage: ServerStage, how: str, words: str) -> Finding | None
     return await stage.ends(guest, f"a client {words}", since=since, within=longest)
 
 
-@case(
+@server_case(
     "CLOSE-04/stopped",
     "A client that ignores the Close of a server that is stopped does not hold it up.",
-    side="server",
 )
 async def holds_up(stage: ServerStage) -> Finding | None:
     guest = await stage.ready()
@@ -103,7 +102,7 @@ async def holds_up(stage: ServerStage) -> Finding | None:
     return finding
 
 
-@case("CLOSE-04/answered", "A client that closes gets the server's Close, and the end of TCP, in time.", side="server")
+@server_case("CLOSE-04/answered", "A client that closes gets the server's Close, and the end of TCP, in time.")
 async def answered(stage: ServerStage) -> Finding | None:
     guest = await stage.ready()
     guest.closes, since = False, stage.now()

@@ -9,8 +9,8 @@ from ...checks.verdict import Finding, failed, passed
 from ...engine.frames import Opcode
 from ...reference.protocol import chunks, decode_binary, encode_text
 from ..subjects.subject import SubjectError, Unsupported, blob
-from ..suite.case import case
 from ..suite.guest import Guest
+from ..suite.server_case import server_case
 from ..suite.server_stage import ServerStage
 
 DEFLATE = {"Sec-WebSocket-Extensions": "permessage-deflate; client_no_context_takeover; server_no_context_takeover"}
@@ -44,7 +44,7 @@ def _bodies(guest: Guest) -> list[tuple[list[int], bytes]]:
     return [(header.get("chunk", []), body) for header, body in told]
 
 
-@case("MESSAGE-01/kinds", "Text stays text and binary stays binary, whatever the content looks like.", side="server")
+@server_case("MESSAGE-01/kinds", "Text stays text and binary stays binary, whatever the content looks like.")
 async def kinds(stage: ServerStage) -> Finding | None:
     if stage.speaks == "raw":
         guest = await _echo(stage)
@@ -83,7 +83,7 @@ def _last(guest: Guest) -> str:
     return f"{guest.frames[-1].opcode.name.lower()} {guest.frames[-1].payload!r:.60}" if guest.frames else "nothing"
 
 
-@case("MESSAGE-02/order", "What comes in on a connection is answered and delivered in order.", side="server")
+@server_case("MESSAGE-02/order", "What comes in on a connection is answered and delivered in order.")
 async def order(stage: ServerStage) -> Finding | None:
     count = max(2, min(40, stage.profile.security.burst // 2))
     if stage.speaks == "raw":
@@ -120,7 +120,7 @@ WHOLE = [
 ]
 
 
-@case("MESSAGE-03/{how}", "A message {words} arrives whole.", side="server", each=WHOLE)
+@server_case("MESSAGE-03/{how}", "A message {words} arrives whole.", each=WHOLE)
 async def whole(stage: ServerStage, how: str, words: str) -> Finding | None:
     limit = stage.profile.message.max_size
     size = limit if how == "largest" else 300 if how == "byte-by-byte" else 7000
@@ -174,10 +174,9 @@ TOO_BIG = [
 ]
 
 
-@case(
+@server_case(
     "MESSAGE-03/too-big-{how}",
     "A message over the limit {words} gets Close 1009, and nobody else notices.",
-    side="server",
     each=TOO_BIG,
 )
 async def too_big(stage: ServerStage, how: str, words: str) -> Finding | None:
@@ -209,10 +208,9 @@ async def too_big(stage: ServerStage, how: str, words: str) -> Finding | None:
     return await stage.undisturbed(witness, finding)
 
 
-@case(
+@server_case(
     "MESSAGE-04/chunks",
     "A blob travels in chunks of bounded size, up and down, with room for other frames between.",
-    side="server",
 )
 async def in_chunks(stage: ServerStage) -> Finding | None:
     stage.needs_protocol()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from ...checks.verdict import Finding, failed, passed, worst
 from ..subjects.subject import SubjectError
-from ..suite.case import case
 from ..suite.guest import Guest
+from ..suite.server_case import server_case
 from ..suite.server_stage import ServerStage
 
 FEW = {"replay": {"log_messages": 20}}
@@ -43,12 +44,11 @@ def _resume(welcome: dict[str, Any], seq: int, **changed: Any) -> dict[str, Any]
     return {name: welcome.get(name) for name in ("session", "resume_token", "epoch")} | {"seq": seq} | changed
 
 
-@case(
+@server_case(
     "REPLAY-03/cut-mid-burst",
     "Across cuts in the middle of a burst nothing is lost and nothing doubled.",
-    side="server",
 )
-async def cut_mid_burst(stage: ServerStage) -> None:
+async def cut_mid_burst(stage: ServerStage) -> Finding | None:
     stage.needs_protocol()
     client = await stage.client("client")
     await stage.saw("ready", client="client")
@@ -65,12 +65,27 @@ async def cut_mid_burst(stage: ServerStage) -> None:
         await stage.saw("ready", client="client")
         await stage.saw("app.settled", 20, client="client", timeout=stage.patience)
     await stage.pause(stage.patience)
+    return _all_delivered(stage)
 
 
-@case(
+def _all_delivered(stage: ServerStage) -> Finding | None:
+    """Whether a subscriber was told each of its own messages, once; None: it was, and the check judges the rest."""
+    events = stage.chaos.freeze().events
+    sent = Counter(e["digest"] for e in events if e.kind == "app.send")
+    told = Counter(e["digest"] for e in events if e.kind == "app.message")
+    settled = sum(e.kind == "app.settled" and bool(e.get("ok")) for e in events)
+    if lost := sent - told:
+        return failed(
+            f"of {sent.total()} messages, {settled} requests acknowledged, {lost.total()} never came to a subscriber"
+        )
+    if double := told - sent:
+        return failed(f"of {sent.total()} messages {double.total()} came twice to a subscriber")
+    return None
+
+
+@server_case(
     "REPLAY-03/same-id",
     "A message that comes again with its id is processed once, and told to be a duplicate.",
-    side="server",
 )
 async def same_id(stage: ServerStage) -> Finding | None:
     subscriber, _ = await _subscriber(stage)
@@ -96,10 +111,9 @@ def _data(guest: Guest) -> list[Any]:
     return [frame.get("data") for frame in guest.told("message")]
 
 
-@case(
+@server_case(
     "REPLAY-04/replayed",
     "A client that comes back gets what it missed, from its last sequence on, in order.",
-    side="server",
 )
 async def replayed(stage: ServerStage) -> Finding | None:
     subscriber, welcome = await _subscriber(stage)
@@ -124,10 +138,9 @@ async def replayed(stage: ServerStage) -> Finding | None:
     return passed(f"after its sequence 3 a client got {got}")
 
 
-@case(
-    "REPLAY-04/gap-is-said",
+@server_case(
+    "REPLAY-04/log-overflown",
     "What the log no longer holds is said as a gap before anything newer; what it holds is replayed.",
-    side="server",
     figures=FEW,
 )
 async def gap(stage: ServerStage) -> Finding | None:
@@ -176,10 +189,9 @@ UNKNOWN = [
 ]
 
 
-@case(
+@server_case(
     "REPLAY-08/unknown-{what}",
     "A resume of {words} gets Close 4410, and a fresh session is to be had.",
-    side="server",
     each=UNKNOWN,
 )
 async def unknown(stage: ServerStage, what: str, words: str, changed: dict[str, str]) -> Finding | None:
@@ -199,10 +211,9 @@ async def _refused(stage: ServerStage, welcome: dict[str, Any], what: str, **cha
     return finding
 
 
-@case(
-    "REPLAY-08/new-epoch-is-said",
+@server_case(
+    "REPLAY-08/another-epoch",
     "A resume of another epoch is welcomed, with recovered false and a stream of its own.",
-    side="server",
 )
 async def new_epoch(stage: ServerStage) -> Finding | None:
     subscriber, welcome = await _subscriber(stage)
@@ -219,9 +230,7 @@ async def new_epoch(stage: ServerStage) -> Finding | None:
     return passed("a client resumed an epoch that there is not: recovered false, in a new epoch")
 
 
-@case(
-    "REPLAY-08/expired", "A session is kept for its time, and no longer: then a resume gets Close 4410.", side="server"
-)
+@server_case("REPLAY-08/expired", "A session is kept for its time, and no longer: then a resume gets Close 4410.")
 async def expired(stage: ServerStage) -> Finding | None:
     first, welcome = await _subscriber(stage)
     kept, later = await stage.ready("kept"), stage.profile.replay.session_ttl

@@ -10,7 +10,7 @@ from ...checks.tolerance import Timing, by, late_by
 from ...checks.verdict import Finding, failed, inconclusive, passed
 from ...engine.frames import Opcode
 from ..subjects.subject import Unsupported
-from ..suite.case import case
+from ..suite.server_case import server_case
 from ..suite.server_stage import ServerStage
 
 CROWD = 50
@@ -34,10 +34,9 @@ def _memory(pid: int) -> int:
     return own + sum(_memory(int(child)) for child in children)
 
 
-@case(
+@server_case(
     "SCALE-03/connections",
     "What an idle connection costs is known, and less than its largest message.",
-    side="server",
     process=True,
 )
 async def idle_connections(stage: ServerStage) -> Finding | None:
@@ -56,10 +55,9 @@ async def idle_connections(stage: ServerStage) -> Finding | None:
     return passed(seen, bytes=each) if each <= limit else failed(f"{seen}; expected {limit} at most", bytes=each)
 
 
-@case(
+@server_case(
     "SCALE-03/unfinished",
     "A connection that leaves a message unfinished costs no more than the limit of a message.",
-    side="server",
     process=True,
 )
 async def unfinished(stage: ServerStage) -> Finding | None:
@@ -83,7 +81,7 @@ async def unfinished(stage: ServerStage) -> Finding | None:
     return failed(f"{seen}; expected the limit of {limit}, and as much for what lies between, at most", bytes=each)
 
 
-@case("SCALE-05/stalled", "A client that takes nothing in delays nobody else.", side="server")
+@server_case("SCALE-05/stalled", "A client that takes nothing in delays nobody else.")
 async def stalled(stage: ServerStage) -> Finding | None:
     witness = await stage.ready("witness")
     usual = await witness.alive()

@@ -9,8 +9,8 @@ from typing import Any
 from ...checks.verdict import Finding, failed, inconclusive, passed
 from ...engine.frames import Opcode
 from ..subjects.subject import Unsupported
-from ..suite.case import case
 from ..suite.guest import Guest
+from ..suite.server_case import server_case
 from ..suite.server_stage import ALLOWED, ServerStage
 
 LISTED = {"security": {"origins": [ALLOWED]}}
@@ -35,10 +35,9 @@ def _require_list(stage: ServerStage) -> None:
         raise Unsupported("no allow-list is declared: the profile has no security.origins")
 
 
-@case(
+@server_case(
     "SECURITY-01/{which}",
     "An Origin that is not on the list ({which}) is refused with 403.",
-    side="server",
     each=ORIGINS,
     figures=LISTED,
 )
@@ -53,7 +52,7 @@ async def origin(stage: ServerStage, which: str, origin: str) -> Finding | None:
     return failed(f"{what}: {stage.answered(guest)}; expected 403", at=stage.now())
 
 
-@case("SECURITY-01/allowed", "An Origin that is on the list is let in.", side="server", figures=LISTED)
+@server_case("SECURITY-01/allowed", "An Origin that is on the list is let in.", figures=LISTED)
 async def allowed(stage: ServerStage) -> Finding | None:
     _require_list(stage)
     guest = await stage.guest(headers={"Origin": stage.origin})
@@ -62,10 +61,9 @@ async def allowed(stage: ServerStage) -> Finding | None:
     return passed(f"an upgrade with Origin {stage.origin!r}, which is allowed, was answered 101")
 
 
-@case(
+@server_case(
     "SECURITY-01/absent",
     "A request without an Origin, which is no browser's, is let in.",
-    side="server",
     figures=LISTED,
 )
 async def absent(stage: ServerStage) -> Finding | None:
@@ -86,7 +84,7 @@ FLOODS: list[dict[str, Any]] = [
 ]
 
 
-@case("SECURITY-02/{what}", "A flood of {words} gets Close 4429, and nobody else notices.", side="server", each=FLOODS)
+@server_case("SECURITY-02/{what}", "A flood of {words} gets Close 4429, and nobody else notices.", each=FLOODS)
 async def flood(stage: ServerStage, what: str, words: str, send: Callable[[Guest], None]) -> Finding | None:
     witness, guest = await stage.ready("witness"), await stage.ready()
     figures = stage.profile.security
@@ -111,7 +109,7 @@ async def flood(stage: ServerStage, what: str, words: str, send: Callable[[Guest
     return await stage.undisturbed(witness, finding)
 
 
-@case("SECURITY-02/within", "A client that keeps under the limit, burst included, is not closed.", side="server")
+@server_case("SECURITY-02/within", "A client that keeps under the limit, burst included, is not closed.")
 async def within(stage: ServerStage) -> Finding | None:
     guest, figures = await stage.ready(), stage.profile.security
     since, sent = stage.now(), 0
@@ -163,10 +161,9 @@ BAD: dict[str, str] = {
 }
 
 
-@case(
+@server_case(
     "SECURITY-03/{what}",
     "Bad input ({what}) gets an error or Close 4400, and nobody else notices.",
-    side="server",
     each=[{"what": what} for what in BAD],
 )
 async def bad_text(stage: ServerStage, what: str) -> Finding | None:
@@ -188,10 +185,9 @@ BLOBS = {
 }
 
 
-@case(
+@server_case(
     "SECURITY-03/{what}",
     "A bad blob ({what}) gets an error or Close 4400, and nobody else notices.",
-    side="server",
     each=[{"what": what} for what in BLOBS],
 )
 async def bad_blob(stage: ServerStage, what: str) -> Finding | None:
@@ -223,7 +219,7 @@ async def _refused(stage: ServerStage, guest: Guest, what: str, since: int) -> F
     return passed(f"{what}; it was answered {json.dumps(answers()[0])[:120]}, and the connection goes on")
 
 
-@case("SECURITY-03/unknown-twice", "A second unknown type in a connection gets Close 4400.", side="server")
+@server_case("SECURITY-03/unknown-twice", "A second unknown type in a connection gets Close 4400.")
 async def unknown_twice(stage: ServerStage) -> Finding | None:
     stage.needs_protocol()
     guest = await stage.ready()
@@ -233,7 +229,7 @@ async def unknown_twice(stage: ServerStage) -> Finding | None:
     return await stage.closed(guest, {4400}, "two frames of unknown types were sent")
 
 
-@case("SECURITY-03/id-skips", "An id that skips ahead gets Close 4400.", side="server")
+@server_case("SECURITY-03/id-skips", "An id that skips ahead gets Close 4400.")
 async def id_skips(stage: ServerStage) -> Finding | None:
     stage.needs_protocol()
     guest = await stage.ready()
@@ -250,10 +246,9 @@ NO_UTF_8 = [
 ]
 
 
-@case(
+@server_case(
     "SECURITY-03/no-utf-8-{how}",
     "Text that is no UTF-8 ({how}) gets Close 1007, and nobody else notices.",
-    side="server",
     each=NO_UTF_8,
 )
 async def no_utf_8(stage: ServerStage, how: str, parts: list[bytes]) -> Finding | None:
@@ -286,10 +281,9 @@ MALFORMED: list[dict[str, Any]] = [
 ]
 
 
-@case(
+@server_case(
     "SECURITY-03/frame-{what}",
     "A frame that breaks RFC 6455 ({what}) gets Close 1002, and nobody else notices.",
-    side="server",
     each=MALFORMED,
 )
 async def malformed(stage: ServerStage, what: str, send: Callable[[Guest], None]) -> Finding | None:
@@ -305,10 +299,9 @@ MORE = 5
 """Connections over a limit."""
 
 
-@case(
+@server_case(
     "SECURITY-04/{which}",
     "A peer has no more {words} than the limit; those that it has go on.",
-    side="server",
     each=[
         {"which": "connections", "words": "connections", "ready": True},
         {"which": "unauthenticated", "words": "connections that have not authenticated", "ready": False},
@@ -320,7 +313,7 @@ async def connections(stage: ServerStage, which: str, words: str, ready: bool) -
     limit = stage.profile.security.connections
     first = await stage.ready("first")
     crowd = await stage.crowd(limit - 1 + MORE, ready=ready)
-    inside = 1 + sum(guest.status == 101 and not (ready and guest.over) for guest in crowd)
+    inside = 1 + sum(guest.status == 101 and not guest.over for guest in crowd)
     what = f"of {limit + MORE} connections of one peer {inside} were accepted"
     if inside > limit:
         return failed(f"{what}; expected {limit} at most", at=stage.now(), accepted=inside)
@@ -332,10 +325,9 @@ async def connections(stage: ServerStage, which: str, words: str, ready: bool) -
     )
 
 
-@case(
+@server_case(
     "SECURITY-04/{how}-handshake",
     "A handshake that is {how} is cut after its time.",
-    side="server",
     each=[{"how": "silent"}, {"how": "slow"}],
 )
 async def handshake_time(stage: ServerStage, how: str) -> Finding | None:

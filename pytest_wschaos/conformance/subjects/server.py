@@ -30,7 +30,7 @@ from .subject import SubjectError, Unsupported
 Speaks = Literal["wschaos.v1", "raw"]
 """The reference protocol, or nothing that the suite knows: then frames are judged, and an echo where there is one."""
 
-START_TIMEOUT = 15.0
+START_TIMEOUT = 30.0
 """Seconds in which a server that was started is healthy."""
 LOOK_EVERY = 0.05
 """Seconds between two looks at its health."""
