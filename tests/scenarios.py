@@ -29,7 +29,7 @@ from pytest_wschaos.timeline import Record
 
 SCALE = 0.05
 AREAS = ("RECONNECT-*", "BACKOFF-*", "JITTER-*", "HEARTBEAT-*", "REPLAY-*", "AUTH-*", "CLOSE-*")
-"""What the scenarios are judged by; STATE and MESSAGE they meet by chance, at times: tests/conformance provokes them."""
+"""What the scenarios are judged by; STATE and MESSAGE they meet by chance. tests/conformance provokes them."""
 
 Kind = type[ReferenceClient]
 Figures = Mapping[str, Mapping[str, Any]]
