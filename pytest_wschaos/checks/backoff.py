@@ -246,8 +246,11 @@ def _reset_of(client: Client, profile: Profile) -> tuple[Finding | None, Finding
     stable: list[Finding] = []
     for wait in certain:
         # Which waits tell: those whose bounds by the right count and by the wrong one lie apart.
+        first = 1 + wait.step - wait.retry  # the step that a count which started anew would be at
         wrong = [
-            o for o in wait.others if (o == 1 or o > wait.step) and o != wait.retry and _apart(o, wait.step, profile)
+            o
+            for o in wait.others
+            if (o <= first or o > wait.step) and o != wait.retry and _apart(o, wait.step, profile)
         ]
         if wait.before.opened is None or not wrong:
             continue
@@ -256,13 +259,20 @@ def _reset_of(client: Client, profile: Profile) -> tuple[Finding | None, Finding
             (stable if wait.reset else short).append(
                 passed(f"after {what} connection {wait.before.number}: {wait}, as declared for step {wait.step}")
             )
-        elif any(fits(wait, o, profile) for o in wrong) and not fits(wait, wait.step, profile, lags=STANDSTILLS):
+        elif _tells(wait, wrong, first, profile) and not fits(wait, wait.step, profile, lags=STANDSTILLS):
             (stable if wait.reset else short).append(_wrong_count(wait, profile))
     if any(finding.outcome == "FAIL" for finding in short) and _never_grows(certain, profile):
         return inconclusive("the waits of this client never grow, so a reset cannot be told"), None
     if any(finding.outcome == "FAIL" for finding in short) and _early_from_the_first(certain, profile):
         return inconclusive("the waits of this client are too short from the first, so a reset cannot be told"), None
     return _last(short), _last(stable)
+
+
+def _tells(wait: Wait, wrong: Iterable[int], first: int, profile: Profile) -> bool:
+    """Whether a wait is that of a wrong count; no wait at all is that of one which starts anew before the first."""
+    if any(fits(wait, other, profile) for other in wrong):
+        return True
+    return first in wrong and wait.high + wait.early < bounds(1, profile)[0]
 
 
 def _last(findings: list[Finding]) -> Finding | None:

@@ -43,6 +43,8 @@ def _judge_reactions(
                 findings.append(inconclusive("credentials refused twice in a row: judged by AUTH-04"))
             elif reaction is not None:
                 findings.append(_reacted(story, course, connection, reaction))
+                if findings[-1].outcome is Outcome.FAIL:
+                    return findings[-1]  # the first one tells most, and there may be thousands
     finding = worst(findings, otherwise=inconclusive(otherwise))
     judged = [f for f in findings if f.outcome in (Outcome.PASS, Outcome.NON_STRICT)]
     if finding.outcome is Outcome.PASS and len(judged) > 1:
@@ -58,7 +60,7 @@ def _reacted(story: Story, course: Course, connection: Connection, reaction: Rea
     what = f"connection {connection.number} {describe_end(connection)} ({reaction})"
     if reaction in FINAL:
         longest = longest_wait(connection, profile)
-        finding = stayed_away(story, client, connection.signs[0], longest + GRACE, what)
+        finding = stayed_away(story, client, connection, longest + GRACE, what)
         return finding if reaction == "stop" else surfaced(client, connection, longest, finding)
     if course.spent(connection):
         return inconclusive(f"{what}, when the retries were used up")
@@ -163,6 +165,7 @@ def _complete(connection: Connection, code: int | None, reason: str, at: float) 
 )
 def reserved(story: Story, profile: Profile) -> Finding:
     codes = []
+    bare = 0
     for connection in story.connections:
         sent = connection.close_sent
         if sent is not None and sent.get("code") is not None:
@@ -171,6 +174,8 @@ def reserved(story: Story, profile: Profile) -> Finding:
                     f"connection {connection.number} sent Close {sent['code']}, which is never sent", at=sent.at
                 )
             codes.append(sent["code"])
+        elif sent is not None and (begun := server_close(connection)) is not None and begun.get("code") is None:
+            bare += 1
         for own in connection.seen("close", place="server", way="down"):
             if own.get("code") in RESERVED:
                 return failed(f"connection {connection.number}: the server sent Close {own['code']}", at=own.at)
@@ -181,9 +186,11 @@ def reserved(story: Story, profile: Profile) -> Finding:
                 "expected 1002",
                 at=sent.at,
             )
-    if not codes:
+    if not codes and not bare:
         return inconclusive("not provoked: the client sent no Close with a code; inject close(1000) or let it close")
-    return passed(f"{len(codes)} Closes sent, with the codes {', '.join(map(str, sorted(set(codes))))}")
+    with_codes = f"{len(codes)} Closes sent, with the codes {', '.join(map(str, sorted(set(codes))))}" if codes else ""
+    without = f"{bare} without a code answered without one" if bare else ""
+    return passed("; ".join(filter(None, (with_codes, without))))
 
 
 @check(

@@ -161,20 +161,35 @@ def _held_besides(client: Client, connection: Connection, at: float) -> Connecti
 
 
 def stayed_away(
-    story: Story, client: Client, since: float, quiet: float, what: str, *, underway: float = 0.0
+    story: Story,
+    client: Client,
+    since: float | Connection,
+    quiet: float,
+    what: str,
+    *,
+    underway: float = 0.0,
 ) -> Finding:
     """Whether a client that must stay closed made no attempt for ``quiet`` seconds after ``since``.
 
-    An attempt within ``underway`` seconds may have left before the client could know, and is let pass.
+    ``since`` may be the connection of whose end the client learned then: what came after that one counts, at the
+    same instant too. An attempt within ``underway`` seconds may have left before the client could know, and is let
+    pass.
     """
+    surely = isinstance(since, Connection)  # that it knew: it had no other connection under way
+    if isinstance(since, Connection):
+        place = next(number for number, c in enumerate(client.connections, 1) if c is since)
+        later, since = client.connections[place:], since.signs[0]
+        candidates = [c for c in later if since + underway <= c.attempt]
+    else:
+        candidates = [c for c in client.connections if since + underway < c.attempt]
     until = since + quiet
     restart = asked(client, "reconnect", since, until)
     horizon = until if restart is None else restart
     record = story.record
-    attempts = [c for c in client.connections if since + underway < c.attempt < horizon]
+    attempts = [c for c in candidates if c.attempt < horizon]
     if attempts:
         first = attempts[0]
-        if first.attempt - since - underway <= STANDSTILLS * record.lag(since, first.attempt):
+        if not surely and first.attempt - since - underway <= STANDSTILLS * record.lag(since, first.attempt):
             return inconclusive(
                 f"{what}; attempt {first.number} came at once, but {late_by(record, since, first.attempt)}"
             )

@@ -329,16 +329,16 @@ def _copied(found: Sequence[Draw], declared: Distribution, profile: Profile) -> 
     Rows of one client are compared with each other, and those of two clients in their order, all taken together.
     Two fresh draws lie within t of each other, of a spread w, with a probability of 1 - (1 - t/w)^2.
     """
-    pairs = list(islice(_twins(_grouped_rows(found)), MOST_PAIRS))
+    pairs = list(islice(_couples(_grouped_rows(_inside(found, declared))), MOST_PAIRS))
     width = declared.high - declared.low
     for one, other in pairs:
-        steps = [(a[step], b[step]) for a, b in zip(one, other, strict=False) for step in a.keys() & b.keys()]
+        steps = _in_step(one, other)
         if not steps:
             continue
-        within = max(_ALIKE * width, *(sum(d.factor.high - d.factor.low for d in both) for both in steps))
+        within = _blurred(steps, width)
         same = sum(abs(a.factor.middle - b.factor.middle) <= within for a, b in steps)
-        chance = at_least(same, len(steps), 1 - (1 - min(1.0, within / width)) ** 2)
-        if chance <= profile.jitter.alpha / TESTS / len(pairs):
+        if _agreement(same, len(steps), within, width) <= profile.jitter.alpha / TESTS / len(pairs):
+            chance = _agreement(same, len(steps), within, width)
             first, second = steps[0]
             whose = f"of client {second.client}" if second.client != first.client else "of another row of its own"
             return failed(
@@ -349,6 +349,46 @@ def _copied(found: Sequence[Draw], declared: Distribution, profile: Profile) -> 
                 same=same,
             )
     return None
+
+
+def _in_step(one: Rows, other: Rows) -> list[tuple[Draw, Draw]]:
+    """The draws of two that belong together: of their rows in order, those of one step."""
+    return [(a[step], b[step]) for a, b in zip(one, other, strict=False) for step in sorted(a.keys() & b.keys())]
+
+
+def _blurred(steps: Iterable[tuple[Draw, Draw]], width: float) -> float:
+    """How far two draws that are the same may seem to lie apart, as a factor."""
+    return max(_ALIKE * width, *(sum(d.factor.high - d.factor.low for d in both) for both in steps))
+
+
+def _agreement(same: int, of: int, within: float, width: float) -> float:
+    """The probability of so many fresh draws that agree."""
+    return at_least(same, of, 1 - (1 - min(1.0, within / width)) ** 2)
+
+
+def twins(story: Story, profile: Profile) -> Finding:
+    """Whether two clients draw alike, as those of equally seeded processes do: JITTER-02 with only two of them.
+
+    Their draws are compared step by step. The other tests of JITTER-02 need more clients.
+    """
+    if (nothing := _without_spread(profile)) is not None:
+        return nothing
+    declared = Distribution(*profile.jitter.bounds)
+    found, _ = draws(story, profile)
+    if (copied := _copied(found, declared, profile)) is not None:
+        return copied
+    width = declared.high - declared.low
+    pairs = [_in_step(one, other) for one, other in combinations(_grouped_rows(found), 2)]
+    steps = max(pairs, key=len, default=[])
+    least = _agreement(len(steps), len(steps), _blurred(steps, width), width) if steps else 1.0
+    if least > profile.jitter.alpha / TESTS / max(1, len(pairs)):
+        return inconclusive(f"{len(steps)} draws of two clients at the same steps are too few to tell repeated ones")
+    nearest = min(abs(a.factor.middle - b.factor.middle) for a, b in steps)
+    return passed(
+        f"{len(steps)} draws of two clients, step by step, are not the same; the nearest lie {nearest:.3f} times the "
+        "nominal delay apart",
+        draws=len(steps),
+    )
 
 
 def _grouped_rows(found: Sequence[Draw]) -> list[Rows]:
@@ -362,7 +402,7 @@ def _grouped_rows(found: Sequence[Draw]) -> list[Rows]:
 Rows = Sequence[Mapping[int, Draw]]
 
 
-def _twins(clients: Sequence[Rows]) -> Iterator[tuple[Rows, Rows]]:
+def _couples(clients: Sequence[Rows]) -> Iterator[tuple[Rows, Rows]]:
     """What is compared: each two clients, and each two rows of one."""
     yield from combinations(clients, 2)
     for rows in clients:
@@ -388,11 +428,14 @@ def _rows(found: Iterable[Draw]) -> Iterator[list[Draw]]:
         yield row
 
 
+def _inside(group: Iterable[Draw], declared: Distribution) -> list[Draw]:
+    """What lies outside the declared range is no draw from it at all: JITTER-01 judges that."""
+    return [d for d in group if d.factor.low <= declared.high and d.factor.high >= declared.low]
+
+
 def _repeated(groups: Iterable[Sequence[Draw]], what: str, declared: Distribution, alpha: float) -> Finding | None:
     """A group whose draws lie too closely together to be fresh ones."""
-    # What lies outside the declared range is no draw from it at all: JITTER-01 judges that.
-    inside = [[d for d in group if d.factor.low <= declared.high and d.factor.high >= declared.low] for group in groups]
-    alike = [members for members in inside if len(members) > 1]
+    alike = [members for members in (_inside(group, declared) for group in groups) if len(members) > 1]
     for members in alike:
         samples = [draw.factor for draw in members]
         spread = max(s.high for s in samples) - min(s.low for s in samples)

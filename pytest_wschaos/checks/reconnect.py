@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import dropwhile, groupby, pairwise
 
 from ..profile import Profile
 from ..timeline import Event, Record
@@ -138,7 +138,7 @@ def one_at_a_time(story: Story, profile: Profile) -> Finding:
             # Behind a narrow pipe the end of a connection waits its turn, and is seen late.
             narrow = any(f.start <= over and f.end >= newer.attempt for f in story.injected("bandwidth"))
             timing = by(record, newer.attempt, over, since=newer.attempt - GRACE)
-            if (timing is Timing.BROKEN or _used(older, newer.attempt)) and not narrow:
+            if (timing is Timing.BROKEN or _used(record, older, newer)) and not narrow:
                 return failed(f"{told}; expected one at a time", at=newer.attempt, overlap_s=over - newer.attempt)
             if timing is not Timing.KEPT:
                 why = "the bandwidth was limited" if narrow else late_by(record, newer.attempt, over)
@@ -150,10 +150,15 @@ def one_at_a_time(story: Story, profile: Profile) -> Finding:
     return passed(f"{reconnects} reconnects, none while an earlier connection was held", reconnects=reconnects)
 
 
-def _used(connection: Connection, since: float) -> bool:
-    """Whether the client answered a Close that came to it after an instant: then it held the connection still."""
-    close, answer = server_close(connection), connection.close_sent
-    return close is not None and answer is not None and since < close.at <= answer.at
+def _used(record: Record, older: Connection, newer: Connection) -> bool:
+    """Whether the client answered a Close that came to it after a newer attempt: then it held the older one still."""
+    close, answer = server_close(older), older.close_sent
+    if close is None or answer is None or not newer.attempt <= close.at <= answer.at:
+        return False
+    if newer.attempt < close.at:
+        return True
+    # Of one instant the record has kept the order.
+    return next(e for e in record.events if e is close or e is newer.events[0]) is not close
 
 
 def _neighbours(connections: Sequence[Connection]) -> Iterator[tuple[Connection, Connection]]:
@@ -419,7 +424,8 @@ def provider(story: Story, profile: Profile) -> Finding:
 def _went_on(story: Story, course: Course, failure: Event) -> Finding:
     client, profile = course.client, course.profile
     told = f"the attempt that ended at {failure.at:.3f} s failed before it reached the network"
-    again = next((e.at for e in client.told("connecting") if e.at > failure.at), None)
+    later = dropwhile(lambda e: e is not failure, client.app)
+    again = next((e.at for e in later if e.kind == "app.connecting"), None)
     given_up = next((e for e in client.told("gave_up") if e.at >= failure.at), None)
     if given_up is not None and (again is None or again >= given_up.at):
         return _gave_up(course, failure, given_up, told)

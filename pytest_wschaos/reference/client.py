@@ -145,7 +145,7 @@ class ReferenceClient:
     ) -> None:
         await self.close()
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
+    async def close(self, code: int = 1000, reason: str = "closed by the application") -> None:
         """End everything, in any state; returns when it is done. What is pending settles as failed."""
         task = self._task
         if task is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from ...checks.tolerance import GRACE
 from ...timeline import Record
 
 
@@ -23,13 +24,13 @@ GOOD = (1000, 1001)
 
 
 def closing(record: Record, client: str, asked_at: float) -> Closing:
-    """How the connection ended that was open when the client was asked to close.
+    """How the connection ended that was ready, and known to be, when the client was asked to close.
 
     Args:
         asked_at: seconds from the record's start.
     """
     mine = [event for event in record.events if event.client == client]
-    opened = [e.conn for e in mine if e.kind == "response" and e.get("status") == 101 and e.at <= asked_at]
+    opened = [e.conn for e in mine if e.kind == "ready" and e.at <= asked_at - GRACE]
     ended = {e.conn for e in mine if e.kind == "end" and e.place == "client" and e.at < asked_at}
     live = [conn for conn in opened if conn not in ended]
     if not live:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...background import LoopStuck
 from ...checks.rule import judge, rules
+from ...checks.tolerance import GRACE
 from ...checks.verdict import Finding, Outcome, Verdict, failed, inconclusive
 from ...profile import Profile
 from ...timeline import Record
@@ -60,9 +62,7 @@ def play(case: Case, subject: Subject, settings: Settings) -> Result:
     elif settings.clock == "real":
         played = asyncio.run(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST))
     else:
-        from ...simulation.run import run
-
-        played = run(lambda: _play(case, subject, settings, 0.0), clock="virtual", seed=settings.seed)
+        played = _play_virtually(case, subject, settings)
     return Result(
         case,
         _verdict(case, played),
@@ -86,11 +86,33 @@ class _Played:
     said: dict[str, str] = field(default_factory=dict)
 
 
-async def _play(case: Case, subject: Subject, settings: Settings, slack: float) -> _Played:
+def _play_virtually(case: Case, subject: Subject, settings: Settings) -> _Played:
+    from ...simulation.errors import Livelock
+    from ...simulation.run import run
+
+    stages: list[Stage] = []
+    try:
+        return run(lambda: _play(case, subject, settings, 0.0, stages), clock="virtual", seed=settings.seed)
+    except Livelock as error:
+        # A client that tries again without any wait lets no time pass. What it did until then tells.
+        stage = stages[0]
+        record = stage.chaos.timeline.freeze()
+        verdict = judge(record, stage.profile, case.rule)[0]
+        if verdict.outcome is Outcome.FAIL:
+            return _Played(stage.profile, Finding(Outcome.FAIL, verdict.seen, verdict.measured, verdict.at), record)
+        told = str(error).partition("\n")[0]
+        return _Played(stage.profile, inconclusive(f"on virtual time the client never waits: {told}"), record)
+
+
+async def _play(
+    case: Case, subject: Subject, settings: Settings, slack: float, stages: list[Stage] | None = None
+) -> _Played:
     from ...harness import Chaos
 
     async with Chaos(profile=settings.figures(case), seed=settings.seed, engine=settings.engine) as chaos:
         stage = Stage(chaos, subject, case, endpoint=settings.endpoint, slack=slack)
+        if stages is not None:
+            stages.append(stage)
         try:
             finding = await _answer(case, stage)
             record, crash = chaos.freeze(), _crash(stage)
@@ -118,10 +140,14 @@ async def _close(stage: Stage) -> Closing:
     able = [client for client in stage.clients if client.hello.speaks]
     if not able:
         return Closing.UNSUPPORTED
+    await stage.pause(2 * GRACE)  # an attempt may just be on its way to ready
     stage.chaos.timeline.record("app.end", "app")
     asked_at = stage.chaos.freeze().until
-    for client in able:
-        await client.close()
+    try:
+        for client in able:
+            await client.close()
+    except Unsupported:
+        return Closing.UNSUPPORTED
     await stage.pause(min(stage.profile.close.timeout, 0.2) if stage.slack else stage.profile.close.timeout)
     record = stage.chaos.freeze()
     found = [closing(record, client.name, asked_at) for client in able]
@@ -145,7 +171,8 @@ def _verdict(case: Case, played: _Played) -> Verdict:
     outcome = finding.outcome
     if rule.level == "SHOULD" and outcome is Outcome.FAIL:
         outcome = Outcome.NON_STRICT
-    return Verdict(case.rule, outcome, rule.requirement, finding.seen, {}, finding.measured, finding.at)
+    figures = {name: operator.attrgetter(name)(played.profile) for name in rule.figures}
+    return Verdict(case.rule, outcome, rule.requirement, finding.seen, figures, finding.measured, finding.at)
 
 
 def _nothing(settings: Settings) -> Record:

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from ...checks.tolerance import GRACE
 from ...cursor import EventTimeout
-from ..subjects.subject import Client, Setting, Subject
+from ..subjects.subject import Client, Setting, Subject, Unsupported
 
 if TYPE_CHECKING:
     from ...harness import Chaos
@@ -49,11 +50,27 @@ class Stage:
         self.clients.append(client)
         await client.start(self._setting(name, token))
         client.require(self.case.needs)
+        self._require_figures(client)
         # What it declares goes for all that follows.
         self.profile = client.hello.profile
         if connect:
             await client.connect()
         return client
+
+    def _require_figures(self, client: Client) -> None:
+        """Make sure that a client can go by other figures than it would by itself."""
+        if self.case.figures and not client.hello.speaks:
+            changed = ", ".join(f"{area}.{name}" for area, figures in self.case.figures.items() for name in figures)
+            raise Unsupported(f"the case is played by another {changed}, and a black box keeps its own")
+
+    def require_protocol(self, why: str) -> None:
+        """Make sure that the client speaks the protocol, and not raw frames to an echo.
+
+        Raises:
+            Unsupported: it does not.
+        """
+        if self._endpoint == "echo" or any(client.hello.speaks == "raw" for client in self.clients):
+            raise Unsupported(f"the client speaks no protocol: {why}")
 
     def _setting(self, name: str, token: str | None) -> Setting:
         url, echo = self.chaos.url_for(name), self.chaos.echo_url_for(name)
@@ -80,13 +97,18 @@ class Stage:
             return False
         return True
 
+    async def heard(self, client: Client, kind: str) -> None:
+        """Wait until a client itself has told of something that the wire has shown; a black box tells nothing."""
+        if client.hello.speaks:
+            await self.saw(kind, client=client.name, timeout=self.profile.close.timeout)
+
     async def pause(self, seconds: float) -> None:
         """Let time pass: what is asked for here is that nothing happens."""
         await asyncio.sleep(seconds)
 
     async def settle(self) -> None:
         """Let a connection become stable."""
-        await self.pause(self.profile.backoff.stable_after + self.slack)
+        await self.pause(self.profile.backoff.stable_after + 4 * GRACE + self.slack)
 
     # --- how long things take
 
@@ -99,6 +121,19 @@ class Stage:
     def comeback(self) -> float:
         """Seconds in which a client that has lost a stable connection is ready again."""
         return self.profile.longest_first_delay + self.profile.reconnect.open_timeout
+
+    @property
+    def quiet(self) -> float:
+        """Seconds for which a client that was closed on purpose is watched: twice the cap."""
+        return 2 * self.profile.backoff.cap + 0.1 + self.slack
+
+    def waits(self, retries: int) -> float:
+        """Seconds that a client's first so many waits take at the longest."""
+        figures = self.profile.backoff
+        longest = (
+            min(figures.nominal(n) * self.profile.jitter.bounds[1], figures.ceiling) for n in range(1, retries + 1)
+        )
+        return max(math.fsum(longest), retries * (figures.first_high or 0.0))
 
     @property
     def found_out(self) -> float:
@@ -127,9 +162,9 @@ class Stage:
 
     @property
     def herd(self) -> int:
-        """Clients that it takes until enough waits at the cap were seen."""
-        at_cap = max(1, self.retries - self.steps_to_cap + 1)
-        return max(2, math.ceil(ENOUGH_AT_CAP / at_cap))
+        """Clients that it takes until enough waits at the cap were seen; of those that give up before, enough waits."""
+        at_cap = self.retries - self.steps_to_cap + 1
+        return max(2, math.ceil(ENOUGH_AT_CAP / max(1, at_cap if at_cap > 0 else self.retries)))
 
     @asynccontextmanager
     async def guest(self, name: str, say: str | None = None) -> AsyncIterator[None]:

@@ -10,7 +10,8 @@ What is chosen is a message with all its frames, or a control frame. ``action`` 
   after so many milliseconds at the latest.
 - ``truncate``: of its payload the first ``keep`` bytes pass, with a length that says so.
 - ``corrupt``: up to ``bits`` bits of the payload are flipped, in each of its frames.
-- ``close``: a Close with ``code`` and ``reason`` comes in its place, and nothing after it.
+- ``close``: a Close with ``code`` (one that must not be sent, too) and ``reason`` comes in its place, and nothing
+  after it.
 
 It is chosen by ``opcodes`` (names; none: all) and by ``match`` (text that its payload contains); of those that fit,
 the first being number 1, from number ``start`` on every ``every``-th, ``count`` in all (0: no limit), each with
@@ -38,8 +39,6 @@ LEANED_ON = ("drop", "duplicate", "reorder")
 SHORTENING = ("drop", "truncate")
 """Actions of which a message must have seen the end before it can be read on as it is."""
 OPCODES = {opcode.name.lower(): opcode for opcode in Opcode if opcode is not Opcode.CONTINUATION}
-UNSENDABLE = (1004, 1005, 1006, 1015)
-"""Close codes that are not for the wire (RFC 6455 section 7.4)."""
 REASON_LIMIT = 123
 """Bytes that a Close has room for beside its code."""
 RANGES = {
@@ -116,8 +115,6 @@ class Frame(WebSocketStage):
             if not least <= attributes[name] <= most:
                 limits = f"{least} or more" if most == 2**63 else f"{least} to {most}"
                 raise cls.wrong(name, attributes[name], limits)
-        if attributes["code"] in UNSENDABLE:
-            raise cls.wrong("code", attributes["code"], "a code that may be sent")
         for name in ("match", "reason"):
             if attributes[name].encode(errors="ignore").decode() != attributes[name]:
                 raise cls.wrong(name, attributes[name], "text that UTF-8 can hold")

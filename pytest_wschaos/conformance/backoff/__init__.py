@@ -1,0 +1,1 @@
+"""BACKOFF: a client waits before each retry, longer each time, and counts its failures rightly."""
