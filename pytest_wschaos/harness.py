@@ -342,8 +342,10 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     def sent(self, data: Any, *, topic: str | None = None, ref: str | None = None, client: str = CLIENT) -> None:
         """Put on record that the application asked the client to send ``data``. Rules about loss need it."""
-        size = payload_size(data)
-        self.timeline.record("app.send", "app", client=client, topic=topic, ref=ref, digest=digest(data), size=size)
+        detail: dict[str, Any] = {"digest": digest(data), "size": payload_size(data)}
+        if isinstance(data, bytes | bytearray | memoryview):
+            detail["binary"] = True
+        self.timeline.record("app.send", "app", client=client, topic=topic, ref=ref, **detail)
 
     def closing(self, client: str = CLIENT) -> None:
         """Put on record that the application closes the client on purpose."""

@@ -109,6 +109,14 @@ class ServerHandle:
         """Send data to every subscriber of a topic."""
         self._runner.call(self._server.publish, topic, data)
 
+    def say(self, message: str | bytes) -> None:
+        """Write a message, as it is, to every open connection: what no protocol has, or what breaks it."""
+        self._runner.call(self._server.say, message)
+
+    def say_pong(self, payload: bytes) -> None:
+        """Write a pong that nobody has asked for to every open connection, muted or not."""
+        self._runner.call(self._server.say_pong, payload)
+
     def allow_connections(self, limit: int) -> None:
         """Let one address have at least so many connections from now on."""
         self._runner.call(self._server.allow_connections, limit)

@@ -179,6 +179,8 @@ class ConnectionRecorder(Tap):
             self._record("text" if seen.opcode is Opcode.TEXT else "binary", place, way, size=seen.size)
             return
         meaning, detail = read
+        if seen.opcode is Opcode.BINARY:
+            detail = {**detail, "binary": True}
         self._record(kind(type(meaning)), place, way, size=seen.size, **detail)
         if isinstance(meaning, Welcome) and place == "client" and way == "down":
             self._record("ready", "client", recovered=meaning.recovered)

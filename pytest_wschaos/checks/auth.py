@@ -499,7 +499,7 @@ def _followed(story: Story, client: Client, redirected: Connection, other: Conne
     presented = _presented(other)
     if presented is None:
         return False
-    before = [c for c in client.connections if c.attempt <= redirected.attempt]
+    before = client.connections[: client.connections.index(redirected) + 1]
     if other.client == client.name:
         # A fresh token is a token, too; but the client may always have had this address as well.
         return None if any(c.host == other.host and _presented(c) is not None for c in before) else True

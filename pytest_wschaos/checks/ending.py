@@ -152,7 +152,8 @@ def _began(client: Client, since: float, attempt: float | None) -> float | None:
     """When a client began with an attempt: where it tells so, with the fetch of its token, which may take a while."""
     if attempt is None:
         return None
-    return next((e.at for e in client.told("connecting") if since <= e.at <= attempt), attempt)
+    # The last one: at the instant of the end the attempt that has ended may have begun, too.
+    return next((e.at for e in reversed(client.told("connecting")) if since <= e.at <= attempt), attempt)
 
 
 def _held_besides(client: Client, connection: Connection, at: float) -> Connection | None:

@@ -471,10 +471,10 @@ def state_dies_with_its_connection(story: Story, profile: Profile) -> Finding:
         return unsupported(NONE_DECLARED)
     findings: list[Finding] = []
     for client in story.clients:
+        findings.extend(_multiplied(story, client, profile.heartbeat.interval))
         for connection in client.connections:
             if _died(story, connection):
                 findings.extend(_next_stays(story, client, connection, profile))
-        findings.extend(_multiplied(story, client, profile.heartbeat.interval))
     return worst(
         findings,
         otherwise=inconclusive(
@@ -520,6 +520,12 @@ def _multiplied(story: Story, client: Client, interval: float) -> Iterator[Findi
                         usual_s=usual,
                     )
                     return
+            if len(pings) > 2:
+                yield passed(
+                    f"connection {connection.number}, after {client.connections.index(connection)} others: "
+                    f"{len(pings)} pings, no closer than before (every {usual:.3f} s)",
+                    usual_s=usual,
+                )
         else:
             gaps = (b - a for a, b in zip([connection.ready, *pings], pings, strict=False))
             usual = min(interval, max(gaps))

@@ -89,7 +89,12 @@ def _queued(traffic: Traffic) -> Finding:
     down = [ask for ask in traffic.asks if traffic.down_at(ask.at)]
     if not down:
         return inconclusive("not provoked: nothing was sent while the client was down; send before it is ready again")
-    if (overtaken := _overtaken(traffic, down)) is not None:
+    return kept_in_order(traffic, down, "while down")
+
+
+def kept_in_order(traffic: Traffic, down: list[Event], when: str) -> Finding:
+    """Whether what was sent ``when`` the client was not ready was delivered after its next ready, in order."""
+    if (overtaken := _overtaken(traffic, down, when)) is not None:
         return overtaken
     sent, arrived = traffic.distinct("client"), traffic.distinct("server")
     asked: Counter[str] = Counter()
@@ -102,7 +107,7 @@ def _queued(traffic: Traffic) -> Finding:
             delivered += 1
             continue
         waiting += 1
-        if sent[ask["digest"]] >= asked[ask["digest"]] or _given_back(traffic, ask.get("ref")):
+        if sent[ask["digest"]] >= asked[ask["digest"]] or given_back(traffic, ask.get("ref")):
             continue
         if (refusal := _refusal(traffic, ask)) is not None:
             room = _had_room(traffic, ask, refusal)
@@ -111,19 +116,19 @@ def _queued(traffic: Traffic) -> Finding:
         else:
             why = "was not sent after the next ready" if _overdue(traffic, ask) else ""
         if why and traffic.profile.replay.delivery == "at-most-once":
-            return non_strict("a message sent while down was never sent, which at-most-once allows", at=ask.at)
+            return non_strict(f"a message sent {when} was never sent, which at-most-once allows", at=ask.at)
         if why:
-            return failed(f"a message sent while down ({traffic.when(ask)}) {why}", at=ask.at)
+            return failed(f"a message sent {when} ({traffic.when(ask)}) {why}", at=ask.at)
     if unclear:
         return inconclusive(
-            f"{unclear} messages were refused while down; whether the queue had room for them is not in the record"
+            f"{unclear} messages were refused {when}; whether the queue had room for them is not in the record"
         )
     if not delivered:
-        return inconclusive(f"{waiting} messages were sent while down; none could be delivered before the record ended")
-    return passed(f"{delivered} messages sent while down were delivered after ready, in order", delivered=delivered)
+        return inconclusive(f"{waiting} messages were sent {when}; none could be delivered before the record ended")
+    return passed(f"{delivered} messages sent {when} were delivered after ready, in order", delivered=delivered)
 
 
-def _overtaken(traffic: Traffic, down: list[Event]) -> Finding | None:
+def _overtaken(traffic: Traffic, down: list[Event], when: str) -> Finding | None:
     """A message that was asked for later, and reached the server before one that was sent while down."""
     times = Counter(ask["digest"] for ask in traffic.asks)
     position: dict[str, tuple[int, Event]] = {}
@@ -136,7 +141,7 @@ def _overtaken(traffic: Traffic, down: list[Event]) -> Finding | None:
             first, second = position[ask["digest"]], position[later["digest"]]
             if second[0] < first[0] and not _in_pieces(first[1], second[1]):
                 return failed(
-                    f"a message sent while down ({traffic.when(ask)}) "
+                    f"a message sent {when} ({traffic.when(ask)}) "
                     "reached the server "
                     f"{first[1].at - second[1].at:.3f} s "
                     f"after one that was sent {later.at - ask.at:.3f} s later",
@@ -190,7 +195,8 @@ def _stopped(traffic: Traffic, ask: Event, back: float) -> bool:
     )
 
 
-def _given_back(traffic: Traffic, ref: object) -> bool:
+def given_back(traffic: Traffic, ref: object) -> bool:
+    """Whether a send was handed back when the client gave up."""
     return ref is not None and any(ref in (e.get("undelivered") or ()) for e in traffic.client.told("gave_up"))
 
 
@@ -609,9 +615,9 @@ def every_send_settles(story: Story, profile: Profile) -> Finding:
 def _settles(traffic: Traffic) -> Finding:
     done = {e.get("ref") for e in traffic.client.told("settled")}
     asks = [ask for ask in traffic.asks if ask.get("ref") is not None]
-    waiting = [ask for ask in asks if ask["ref"] not in done and not _given_back(traffic, ask["ref"])]
+    waiting = [ask for ask in asks if ask["ref"] not in done and not given_back(traffic, ask["ref"])]
     for ask in waiting:
-        if (why := _must_have_settled(traffic, ask)) is not None:
+        if (why := must_have_settled(traffic, ask)) is not None:
             return failed(
                 f"the send {ask['ref']!r}, asked for {traffic.when(ask)}, never settled, though {why}",
                 at=ask.at,
@@ -621,7 +627,7 @@ def _settles(traffic: Traffic) -> Finding:
     return passed(f"{len(asks)} sends settled", sends=len(asks))
 
 
-def _must_have_settled(traffic: Traffic, ask: Event) -> str | None:
+def must_have_settled(traffic: Traffic, ask: Event) -> str | None:
     """Why a send cannot still be waiting; None where it may."""
     client, record = traffic.client, traffic.story.record
     for name, allowed in (("gave_up", 0.0), ("close", traffic.profile.close.timeout)):

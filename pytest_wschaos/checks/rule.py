@@ -20,7 +20,7 @@ Judge = Callable[[Story, Profile], Finding]
 Level = Literal["MUST", "SHOULD"]
 Side = Literal["client", "server", "both"]
 
-AREAS = ("reconnect", "backoff", "jitter", "heartbeat", "replay", "auth", "close")
+AREAS = ("reconnect", "backoff", "jitter", "heartbeat", "state", "replay", "auth", "close", "message")
 """The modules of this package that hold checks, in the order of the spec."""
 
 

@@ -158,6 +158,11 @@ class FaultyConnection(ServerConnection):
             logger.debug("the dialect could not read a message: %s", type(error).__name__)
             return False
 
+    def say(self, payload: bytes, opcode: Opcode) -> None:
+        """Write one frame of a test's own making, whatever faults are active."""
+        self._send_frame(Frame(opcode, payload))
+        self.send_data()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The TCP connection stands."""
         super().connection_made(transport)

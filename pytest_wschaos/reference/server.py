@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
@@ -193,6 +194,18 @@ class ReferenceServer:
         if not is_topic(topic):
             raise ValueError(f"topic = {topic!r:.80}: must be a string of 1 to {MAX_TOPIC} characters")
         self._hub.broker.publish(self._hub.publication(topic, data))
+
+    def say(self, message: str | bytes) -> None:
+        """Write a message, as it is, to every open connection; a ``str`` as text, ``bytes`` as binary."""
+        text = isinstance(message, str)
+        payload = message.encode() if isinstance(message, str) else message
+        for connection in self._open():
+            connection.say(payload, Opcode.TEXT if text else Opcode.BINARY)
+
+    def say_pong(self, payload: bytes) -> None:
+        """Write a pong that nobody has asked for to every open connection; ``payload`` has 125 bytes at most."""
+        for connection in self._open():
+            connection.say(payload, Opcode.PONG)
 
     def drop_sessions(self) -> None:
         """Forget every session: a resume gets Close 4410. Connections that stand go on."""

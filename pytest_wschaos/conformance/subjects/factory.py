@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ class Caller:
         self._profile = profile
         self._say = say
         self._client: Any = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settled: set[object] = set()
 
     async def tell(self, command: Mapping[str, Any]) -> None:
         """Carry one out.
@@ -62,38 +65,63 @@ class Caller:
         get = command.get
         match command["do"]:
             case "connect":
-                made = self._factory(self._url, token=self._provider, profile=self._profile, on_event=self._say)
+                made = self._factory(self._url, token=self._provider, profile=self._profile, on_event=self._hear)
                 self._client = await made if inspect.isawaitable(made) else made
             case "token":
                 self._provider.token = command["token"]
             case "token_fails":
                 self._provider.fails = command["times"]
             case "buffered":
-                self._say({"event": "buffered", "bytes": self._client.buffered_amount})
+                self._say({"event": "buffered", "bytes": int(self._get("buffered_amount"))})
             case "state":
-                self._say({"event": "state", "value": int(self._client.ready_state)})
+                self._say({"event": "state", "value": int(self._get("ready_state"))})
             case "send_binary":
-                await self._request("send_binary", get("ref"), command["topic"], blob(command["size"]))
+                await self._begin("send_binary", get("ref"), command["topic"], blob(command["size"]))
             case "send":
-                await self._request("send", get("ref"), command["topic"], command["data"])
+                await self._begin("send", get("ref"), command["topic"], command["data"])
             case "subscribe" | "unsubscribe" as what:
-                await self._request(what, get("ref"), command["topic"])
+                await self._begin(what, get("ref"), command["topic"])
+            case "close":
+                await self._run(self._close())
             case what:
                 await self._call(what)
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        if event.get("event") == "settled":
+            self._settled.add(event.get("ref"))
+        self._say(event)
+
+    async def _begin(self, name: str, ref: str | None, *arguments: Any) -> None:
+        """Begin with what settles; one that waits for room keeps nobody from asking for something else."""
+        self._get(name)
+        await self._run(self._request(name, ref, *arguments))
+
+    async def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.sleep(0)  # those that are begun in order are in order
+
+    async def _close(self) -> None:
+        with suppress(Exception):  # whatever ails it was seen before
+            await self._call("close")
 
     async def _request(self, name: str, ref: str | None, *arguments: Any) -> None:
         """What settles; refused at once it has settled, too."""
         try:
             await self._call(name, *arguments, ref=ref)
-        except Unsupported:
-            raise
         except Exception as error:
-            self._say({"event": "settled", "ref": ref, "ok": False, "error": str(error) or repr(error)})
+            if ref not in self._settled:  # a client may tell and raise
+                self._say({"event": "settled", "ref": ref, "ok": False, "error": str(error) or repr(error)})
+
+    def _get(self, name: str) -> Any:
+        try:
+            return getattr(self._client, name)
+        except AttributeError:
+            raise Unsupported(f"the client has no {name}") from None
 
     async def _call(self, name: str, *arguments: Any, **named: Any) -> None:
-        method: Callable[..., Any] | None = getattr(self._client, name, None)
-        if method is None:
-            raise Unsupported(f"the client has no method {name}()")
+        method: Callable[..., Any] = self._get(name)
         done = method(*arguments, **named)
         if inspect.isawaitable(done) and (inspect.iscoroutine(done) or name == "close"):
             await done
@@ -101,8 +129,10 @@ class Caller:
     async def stop(self) -> None:
         """Close the client."""
         if self._client is not None:
-            with suppress(Exception):  # whatever ails it was seen before
-                await self._call("close")
+            await self._close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class InProcess(Subject):

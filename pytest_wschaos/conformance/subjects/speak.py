@@ -14,7 +14,7 @@ from typing import Any
 
 from ...profile import Profile
 from .factory import Caller, Provider
-from .subject import Factory, SubjectError
+from .subject import Factory, SubjectError, Unsupported
 
 
 async def speak(factory: Factory, hello: Mapping[str, Any]) -> None:
@@ -36,7 +36,10 @@ async def speak(factory: Factory, hello: Mapping[str, Any]) -> None:
         command = json.loads(line)
         if command["do"] == "exit":
             break
-        await caller.tell(command)
+        try:
+            await caller.tell(command)
+        except Unsupported as error:
+            print(error, file=sys.stderr)  # noqa: T201 - what waits for an answer is told by the silence
     await caller.stop()
 
 

@@ -209,7 +209,7 @@ class Client(ABC):
         """Bytes that it has accepted and not yet handed to the network.
 
         Raises:
-            SubjectError: it does not answer.
+            Unsupported: it does not answer.
         """
         return await self._question("buffered")
 
@@ -217,7 +217,7 @@ class Client(ABC):
         """Its ready state, 0 to 3.
 
         Raises:
-            SubjectError: it does not answer.
+            Unsupported: it does not answer.
         """
         return await self._question("state")
 
@@ -231,7 +231,7 @@ class Client(ABC):
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 return await self._answers[what]
         except TimeoutError:
-            raise SubjectError(f"the client was asked for {what!r}, and did not answer") from None
+            raise Unsupported(f"the client was asked for {what!r}, and did not answer") from None
 
     # --- what it says
 

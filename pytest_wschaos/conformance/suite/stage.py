@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...checks.tolerance import GRACE
 from ...cursor import EventTimeout
+from ...timeline import Place
 from ..subjects.subject import Client, Setting, Subject, Unsupported
 
 if TYPE_CHECKING:
@@ -88,11 +89,19 @@ class Stage:
 
     # --- waiting
 
-    async def saw(self, kind: str, count: int = 1, timeout: float | None = None, *, client: str | None = None) -> bool:
+    async def saw(
+        self,
+        kind: str,
+        count: int = 1,
+        timeout: float | None = None,
+        *,
+        client: str | None = None,
+        place: Place | None = None,
+    ) -> bool:
         """Wait for events, for ``timeout`` seconds (by default the profile's patience); False: they do not come."""
         longest = self.profile.patience if timeout is None else timeout
         try:
-            await self.chaos.wait_for(kind, count, longest + self.slack, client=client)
+            await self.chaos.wait_for(kind, count, longest + self.slack, client=client, place=place)
         except EventTimeout:
             return False
         return True

@@ -1,0 +1,1 @@
+"""AUTH: credentials come first, on every connection, and go nowhere else."""

@@ -1,0 +1,1 @@
+"""MESSAGE: messages arrive whole, in order, and as what they are."""

@@ -1,0 +1,198 @@
+"""The cases for clients of five areas: the reference passes each, and one with the bug that it is for does not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import broken.auth as auth
+import broken.heartbeat as heartbeat
+import broken.replay as replay
+import pytest
+
+from pytest_wschaos import Outcome, ReferenceClient
+from pytest_wschaos.conformance.subjects.command import Command
+from pytest_wschaos.conformance.subjects.factory import InProcess
+from pytest_wschaos.conformance.subjects.reference import reference
+from pytest_wschaos.conformance.suite.case import Case, cases
+from pytest_wschaos.conformance.suite.play import Settings, play
+from pytest_wschaos.conformance.suite.result import Result
+
+from . import broken_requests as ours
+
+AREAS = ("heartbeat", "state", "replay", "auth", "message")
+REFERENCE = InProcess(reference)
+MINE = [one for one in cases().values() if one.side == "client" and one.area in AREAS]
+ALONE = [one for one in MINE if one.process]
+REAL = [
+    "HEARTBEAT-02/dead-both-ways",
+    "HEARTBEAT-04/large-message-down",
+    "STATE-01/closing",
+    "STATE-03/first-connection",
+    "STATE-04/not-reading",
+    "REPLAY-03/mid-burst",
+    "REPLAY-05/flush",
+    "AUTH-03/rotated",
+    "AUTH-07/query",
+    "MESSAGE-03/too-large-down",
+    "MESSAGE-04/heartbeats",
+]
+"""Cases that are played in real time as well."""
+FAILS: dict[str, type[ReferenceClient]] = {
+    "HEARTBEAT-01/idle": heartbeat.NoHeartbeat,
+    "HEARTBEAT-01/busy": ours.PingsWhenIdleOnly,
+    "HEARTBEAT-01/sending": heartbeat.FirstPingTooLate,
+    "HEARTBEAT-02/dead-both-ways": heartbeat.NoHeartbeat,
+    "HEARTBEAT-02/dead-upwards": heartbeat.PongsNeverChecked,
+    "HEARTBEAT-02/dead-downwards": heartbeat.WaitsForOnclose,
+    "HEARTBEAT-02/pongs-stop": heartbeat.PongsNeverChecked,
+    "HEARTBEAT-02/late-pong": heartbeat.PongsNeverChecked,
+    "HEARTBEAT-02/while-it-sends": heartbeat.WaitsForOnclose,
+    "HEARTBEAT-03/pongs-stop": heartbeat.AnyTrafficCountsAsPong,
+    "HEARTBEAT-03/dead-upwards": heartbeat.AnyTrafficCountsAsPong,
+    "HEARTBEAT-03/foreign-pong": ours.AnyPongCounts,
+    "HEARTBEAT-04/slow-link": heartbeat.ImpatientHeartbeat,
+    "HEARTBEAT-04/large-message-down": ours.LargeMessageIsNoLife,
+    "HEARTBEAT-04/large-message-up": ours.WritesAheadOfPings,
+    "HEARTBEAT-04/paused-reader": ours.PausedReaderHearsNoPong,
+    "HEARTBEAT-06/idle-proxy": heartbeat.FirstPingTooLate,
+    "HEARTBEAT-07/acknowledged": heartbeat.NoHeartbeat,
+    "HEARTBEAT-08/next-stays": heartbeat.HeartbeatTimerSurvivesItsConnection,
+    "HEARTBEAT-08/ping-rate": heartbeat.PingsMultiply,
+    "STATE-01/connecting": ours.OpenWhileConnecting,
+    "STATE-01/waiting": ours.OpenWhileConnecting,
+    "STATE-01/closing": ours.OpenWhileConnecting,
+    "STATE-01/closed": ours.OpenAfterwards,
+    "STATE-01/stopped": ours.OpenAfterwards,
+    "STATE-02/connecting": ours.DropsWhenNotOpen,
+    "STATE-02/ready": ours.DropsWhenNotOpen,
+    "STATE-02/waiting": ours.DropsWhenNotOpen,
+    "STATE-02/closing": ours.DropsWhenNotOpen,
+    "STATE-02/closed": ours.DropsWhenNotOpen,
+    "STATE-02/stopped": ours.DropsWhenNotOpen,
+    "STATE-03/first-connection": ours.ThrowsWhenNotOpen,
+    "STATE-03/reconnecting": ours.DropsWhenNotOpen,
+    "STATE-03/unwelcomed": replay.NewestFirst,
+    "STATE-04/while-down": ours.BufferedIsZero,
+    "STATE-04/unacknowledged": ours.BufferedCountsTheUnacknowledged,
+    "STATE-04/not-reading": ours.NoHighMark,
+    "REPLAY-01/while-down": replay.NewestFirst,
+    "REPLAY-01/dead-link": replay.QueueEmptiedOnReconnect,
+    "REPLAY-01/newer-behind": replay.NewestFirst,
+    "REPLAY-02/not-arrived": replay.ReplayedBackwards,
+    "REPLAY-02/mid-burst": replay.NoReplay,
+    "REPLAY-02/fresh-session": replay.NoReplay,
+    "REPLAY-03/not-arrived": replay.NoReplay,
+    "REPLAY-03/ack-lost": replay.ReplayedUnderNewIds,
+    "REPLAY-03/two-in-a-row": replay.ReplayedUnderNewIds,
+    "REPLAY-03/mid-burst": replay.ReplaysWhatWasAcknowledged,
+    "REPLAY-03/mid-frame": replay.NoReplay,
+    "REPLAY-03/missed": ours.TellsBackwards,
+    "REPLAY-04/missed": replay.ForgetsItsSequence,
+    "REPLAY-04/gap": ours.TellsNoGap,
+    "REPLAY-04/new-epoch": ours.TellsNoGap,
+    "REPLAY-05/flush": replay.FloodsOnReconnect,
+    "REPLAY-05/full-of-messages": ours.DropsWhenFull,
+    "REPLAY-05/full-of-bytes": ours.BoundlessQueue,
+    "REPLAY-06/ack-lost": ours.NeverSettles,
+    "REPLAY-06/acknowledged": ours.NeverSettles,
+    "REPLAY-06/while-down": replay.SendsWhileDownNeverSettle,
+    "REPLAY-06/closed": ours.HandsNothingBack,
+    "REPLAY-06/stopped": ours.HandsNothingBack,
+    "REPLAY-07/recovered": replay.SubscribesOnEveryConnection,
+    "REPLAY-07/fresh": replay.SubscriptionsNotRestored,
+    "REPLAY-07/new-epoch": replay.SubscriptionsNotRestored,
+    "REPLAY-07/unsubscribed": ours.UnsubscribedComesBack,
+    "REPLAY-08/gone": replay.ResumesForEver,
+    "REPLAY-08/gone-twice": replay.ResumesForEver,
+    "REPLAY-08/new-epoch": ours.KeepsTheOldEpoch,
+    "REPLAY-09/refused-topic": replay.PoisonForEver,
+    "REPLAY-09/refusal-lost": replay.PoisonForEver,
+    "AUTH-01/first-message": auth.TokenInTheUrlToo,
+    "AUTH-01/query": ours.AlwaysByHeader,
+    "AUTH-01/cookie": ours.AlwaysByHeader,
+    "AUTH-01/header": auth.TokenInTheUrlToo,
+    "AUTH-02/first-frame": ours.PingsBeforeTheWelcome,
+    "AUTH-02/queued": auth.QueueFlushedBeforeAuth,
+    "AUTH-02/reconnected": auth.QueueFlushedBeforeAuth,
+    "AUTH-03/rotated": auth.StaleToken,
+    "AUTH-03/rotated-while-down": auth.NoTokenOnReconnect,
+    "AUTH-03/provider-fails": ours.OldTokenWhenTheProviderFails,
+    "AUTH-04/expired-once": auth.ExpiredTokenIsFatal,
+    "AUTH-04/expired-for-good": auth.RefusedTokenRetried,
+    "AUTH-04/revoked": auth.RefusedTokenRetried,
+    "AUTH-04/http-401-once": ours.Http401IsFatal,
+    "AUTH-04/http-401-for-good": ours.Http401ForEver,
+    **dict.fromkeys([f"AUTH-07/{m}" for m in ("first-message", "query", "cookie", "header")], ours.TellsItsToken),
+    "AUTH-07/expired": ours.TellsItsToken,
+    **dict.fromkeys(
+        [f"AUTH-08/other-host-{m}" for m in ("first-message", "query", "cookie", "header")], auth.FollowsRedirects
+    ),
+    **dict.fromkeys(
+        [f"AUTH-08/other-port-{m}" for m in ("first-message", "query", "cookie", "header")], ours.FollowsToTheNextPort
+    ),
+    "MESSAGE-01/up": ours.GuessesUpwards,
+    "MESSAGE-01/down": ours.GuessesDownwards,
+    "MESSAGE-02/up": replay.NewestFirst,
+    "MESSAGE-02/down": ours.TellsBackwards,
+    "MESSAGE-03/large-down": ours.CutsLargeOnes,
+    "MESSAGE-03/large-up": ours.TakesNothingLarge,
+    "MESSAGE-03/too-large-up": ours.SendsTooLarge,
+    "MESSAGE-03/too-large-down": ours.TakesAll,
+    "MESSAGE-04/heartbeats": ours.WritesAheadOfPings,
+    "MESSAGE-04/messages": ours.OneChunk,
+    "MESSAGE-04/down": ours.TellsBackwards,
+}
+"""A bug for every case, that it must find."""
+ELSEWHERE = {"REPLAY-06/given-up"}
+"""Cases that stand in the module of another area."""
+
+
+def factory(kind: type[ReferenceClient]) -> Callable[..., ReferenceClient]:
+    """Clients of a kind, which can all that the reference can."""
+
+    def make(url: str, **options: Any) -> ReferenceClient:
+        client = kind(url, **options)
+        client.start()
+        return client
+
+    make.hello = reference.hello  # type: ignore[attr-defined]
+    return make
+
+
+def told(result: Result) -> str:
+    return f"{result.case.id}: {result.verdict}\n{result.said}"
+
+
+def test_there_is_a_bug_for_every_case() -> None:
+    assert {one.id for one in MINE} - ELSEWHERE == {*FAILS, *(one.id for one in ALONE)}
+
+
+@pytest.mark.parametrize("case", [one for one in MINE if not one.process], ids=lambda case: case.id)
+def test_the_reference_passes(case: Case) -> None:
+    result = play(case, REFERENCE, Settings(clock="virtual"))
+    assert result.outcome is Outcome.PASS, told(result)
+    assert str(result.closing) in ("OK", "UNSUPPORTED")
+    assert result.record.until <= 610
+
+
+@pytest.mark.parametrize("id", FAILS)
+def test_a_broken_client_fails(id: str) -> None:
+    result = play(cases()[id], InProcess(factory(FAILS[id])), Settings(clock="virtual"))
+    assert result.outcome is Outcome.FAIL, told(result)
+
+
+def test_in_real_time_and_as_a_command(tmp_path: Path) -> None:
+    module = "pytest_wschaos.conformance.subjects"
+    command = Command([sys.executable, "-m", f"{module}.speak", f"{module}.reference:reference"], tmp_path)
+    plays = [(cases()[id], REFERENCE) for id in REAL] + [(one, command) for one in ALONE]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda play_: play(*play_, Settings(scale=0.05)), plays))
+    for result in results:
+        # On a busy machine nothing may be said; never that it failed.
+        assert result.outcome in (Outcome.PASS, Outcome.INCONCLUSIVE), told(result)
+    passed = sum(result.outcome is Outcome.PASS for result in results)
+    assert passed > len(results) / 2, "\n".join(map(told, results))
