@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
+from .conformance.commands import cases, check, explain, profile, report
 
 MOST_HOURS = 24 * 366
 MOST_CLIENTS = 10_000
@@ -22,12 +23,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130: Ctrl-C. What takes time to import is imported in here, so that Ctrl-C at the start is no traceback either.
     """
     try:
-        options = _parser().parse_args(arguments)
+        words, command = _split(sys.argv[1:] if arguments is None else arguments)
+        parser = _parser()
+        options = parser.parse_args(words)
+        options.words = command
+        if command and options.command != "check":
+            parser.error("only 'check' takes a command after --")
+        if hasattr(options, "run"):
+            return int(options.run(options))
         return {"rules": _rules, "soak": _soak, "reference-server": _reference_server, "serve": _serve_engine}[
             options.command
         ](options)
     except KeyboardInterrupt:
         return 130
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before the first ``--``, and what after it."""
+    at = words.index("--") if "--" in words else len(words)
+    return list(words[:at]), list(words[at + 1 :])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--log-level", default="warning", choices=LEVELS, help="debug tells of every request")
     listing = commands.add_parser("rules", help="list the rules, one sentence each")
     listing.add_argument("patterns", nargs="*", metavar="RULE", help="ids or globs (default: all)")
+    for module in (check, report, cases, explain, profile):
+        module.add_to(commands)
     soak = commands.add_parser(
         "soak",
         help="run the reference pair for virtual hours under random faults",

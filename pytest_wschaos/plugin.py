@@ -37,6 +37,7 @@ __all__ = ["pytest_pyfunc_call", "pytest_runtest_teardown"]
 
 if TYPE_CHECKING:
     from .client_handle import ClientHandle
+    from .conformance.suite.trial import Trial
     from .dialect import Dialect
     from .harness import Chaos, ChaosProxy
     from .peers import ServerHandle
@@ -160,11 +161,11 @@ def pytest_runtest_makereport(
         require(item, chaos, report)
     if report.when == "call" and any(one.held_up for one in chaos):
         item.config.stash[_moved] = "process"
-    if not (chaos and report.failed):
+    if not report.failed:
         return report
-    if "what happened:" in report.longreprtext:
+    if "what happened:" in report.longreprtext:  # of a rule, or of a conformance case
         _shorten(report)
-    else:
+    elif chaos:
         from .report import timeline_text
 
         for one in chaos:
@@ -304,3 +305,30 @@ def toxiproxy(wschaos: Chaos) -> Iterator[Client]:
     host, port, prefix = wschaos.api
     with connected(host, port, prefix=prefix) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def wschaos_under_test(request: pytest.FixtureRequest) -> Iterator[Callable[..., Trial]]:
+    """Puts a client before the conformance suite: ``wschaos_under_test("node client.js")``, or a factory's function.
+
+    Takes ``profile``, ``scale``, ``clock``, ``seed``, ``engine``, ``endpoint``, ``strict`` and ``limit`` (cases at a
+    time); what is not given is that of the options and ini values.
+    """
+    from .conformance.suite.face import Face
+
+    with Face(request.session) as face:
+        yield face.trial
+
+
+@pytest.fixture(scope="session")
+def wschaos_subject(request: pytest.FixtureRequest, wschaos_under_test: Callable[..., Trial]) -> Trial:
+    """The client under test, of ``--wschaos-client COMMAND``; ``wschaos_subject.check(case)`` plays a case with it.
+
+    Override it in a conftest, with the scope of a session: ``return wschaos_under_test(my_factory, clock="virtual")``.
+    """
+    from .settings import session_setting
+
+    given = session_setting(request.config, "client")
+    if given is None or not given.value:
+        wrong("wschaos_subject: which client? Give --wschaos-client COMMAND, or override the fixture in a conftest")
+    return wschaos_under_test(given.value)

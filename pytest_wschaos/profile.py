@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 MIB = 1024 * 1024
 KIB = 1024
@@ -41,56 +41,97 @@ def _require(ok: bool, figure: str, value: object, must: str) -> None:
         raise ProfileError(f"{figure} = {value!r}: must be {must}")
 
 
-def _require_seconds(area: str, figures: Mapping[str, float | None]) -> None:
-    for name, value in figures.items():
-        if value is not None:
-            _require(value >= 0 and math.isfinite(value), f"{area}.{name}", value, "0 s or more")
+class Bounds(NamedTuple):
+    """What a figure counts, and what it may be; the schema of profiles tells the same."""
+
+    unit: str
+    at_least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    why: str = ""
+    none: str = ""
+    """What it means where it is None; empty: it cannot be."""
+
+    def hold(self, value: float | None) -> bool:
+        """Whether a value lies within them."""
+        if value is None:
+            return bool(self.none)
+        low = self.at_least is None or value >= self.at_least
+        return low and (self.above is None or value > self.above) and value < (self.below or math.inf)
+
+    def __str__(self) -> str:
+        unit = {"s": " s", "1/s": " per second"}.get(self.unit, "")
+        if self.below is not None:
+            words = f"between {self.above:g} and {self.below:g}{unit}"
+        elif self.above is not None:
+            words = f"above {self.above:g}{unit}"
+        else:
+            words = f"{self.at_least:g}{unit} or more"
+        return words + (f" ({self.why})" if self.why else "") + (f", or none for {self.none}" if self.none else "")
+
+
+Seconds = Annotated[float, Bounds("s", at_least=0)]
+Deadline = Annotated[float, Bounds("s", above=0)]
+Interval = Annotated[float | None, Bounds("s", above=0, none="no pings")]
+FirstDelay = Annotated[float | None, Bounds("s", at_least=0, none="one that is drawn as all others are")]
+Bytes = Annotated[int, Bounds("bytes", at_least=1)]
+Messages = Annotated[int, Bounds("messages", at_least=1)]
+
+
+_bounds: dict[type, Mapping[str, Bounds]] = {}
+
+
+def bounds_of(kind: type) -> Mapping[str, Bounds]:
+    """The bounds of an area's figures, by name."""
+    if kind not in _bounds:
+        hints = get_type_hints(kind, include_extras=True)
+        found = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+        _bounds[kind] = {name: metadata[0] for name, metadata in found.items() if metadata}
+    return _bounds[kind]
+
+
+def _require_bounds(area: object) -> None:
+    for name, bounds in bounds_of(type(area)).items():
+        value = getattr(area, name)
+        _require(bounds.hold(value), f"{type(area).__name__.lower()}.{name}", value, str(bounds))
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
     """RECONNECT: how often a client tries, and how long one attempt may take."""
 
-    max_retries: int | None = 10
-    """Consecutive retries before the client gives up; None: for ever."""
-    open_timeout: float = 10.0
+    max_retries: Annotated[int | None, Bounds("retries", at_least=0, none="no limit")] = 10
+    """Consecutive retries before the client gives up."""
+    open_timeout: Deadline = 10.0
     """Seconds from TCP connect to ready."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.max_retries is None or self.max_retries >= 0,
-            "reconnect.max_retries",
-            self.max_retries,
-            "0 or more, or none for no limit",
-        )
-        _require(0 < self.open_timeout < math.inf, "reconnect.open_timeout", self.open_timeout, "above 0 s")
+        _require_bounds(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """BACKOFF: the nominal delay before the n-th consecutive retry, ``min(cap, base * factor**(n-1))``."""
 
-    base: float = 1.0
-    factor: float = 2.0
-    cap: float = 30.0
-    ceiling: float = 45.0
+    base: Seconds = 1.0
+    """Seconds of the first retry's delay, before jitter."""
+    factor: Annotated[float, Bounds("", at_least=1, why="delays must not shrink")] = 2.0
+    """By what each further delay is longer than the one before."""
+    cap: Seconds = 30.0
+    """No nominal delay is longer than this; the base at least."""
+    ceiling: Seconds = 45.0
     """No wait is longer than this; jitter is applied after the cap, so it lies above the cap."""
-    stable_after: float = 10.0
+    stable_after: Seconds = 10.0
     """Seconds of ready after which the count of failures starts anew; 0: the handshake alone resets it."""
     honour_retry_after: bool = True
-    first_low: float | None = None
-    first_high: float | None = None
-    """Bounds of the first retry's delay where a client draws that one differently (RFC 6455: 0 to 5 s)."""
+    """Whether the server's Retry-After, and the retry_after of its farewell, is a lower bound of the delay."""
+    first_low: FirstDelay = None
+    """Lower bound of the first retry's delay, where a client draws that one differently (RFC 6455: 0 to 5 s)."""
+    first_high: FirstDelay = None
+    """Upper bound of it; both are given, or neither is."""
 
     def __post_init__(self) -> None:
-        _require_seconds(
-            "backoff",
-            {
-                name: getattr(self, name)
-                for name in ("base", "cap", "ceiling", "stable_after", "first_low", "first_high")
-            },
-        )
-        _require(1 <= self.factor < math.inf, "backoff.factor", self.factor, "1 or more (delays must not shrink)")
+        _require_bounds(self)
         _require(self.cap >= self.base, "backoff.cap", self.cap, f"backoff.base ({self.base}) or more")
         _require(self.ceiling >= self.cap, "backoff.ceiling", self.ceiling, f"backoff.cap ({self.cap}) or more")
         _require(
@@ -114,10 +155,12 @@ class Jitter:
     """JITTER: the actual delay is the nominal one times a number drawn from a distribution."""
 
     shape: JitterShape = "uniform"
-    low: float = 0.5
-    high: float = 1.5
-    """Bounds of the factor; used by the shape ``uniform`` only, the other shapes have their own."""
-    alpha: float = 1e-6
+    """How the factor is drawn: uniform (low to high), full (0 to 1), equal (0.5 to 1), decorrelated, none (1)."""
+    low: Annotated[float, Bounds("", at_least=0)] = 0.5
+    """Smallest factor of the shape ``uniform``; the other shapes have their own."""
+    high: Annotated[float, Bounds("", at_least=0)] = 1.5
+    """Largest factor of the shape ``uniform``."""
+    alpha: Annotated[float, Bounds("", above=0, below=1)] = 1e-6
     """Probability with which a verdict may call a correct client wrong."""
 
     def __post_init__(self) -> None:
@@ -127,10 +170,8 @@ class Jitter:
             self.shape,
             f"one of {', '.join(get_args(JitterShape))}",
         )
-        _require(
-            0 <= self.low <= self.high < math.inf, "jitter.low, jitter.high", (self.low, self.high), "0 <= low <= high"
-        )
-        _require(0 < self.alpha < 1, "jitter.alpha", self.alpha, "between 0 and 1")
+        _require_bounds(self)
+        _require(self.low <= self.high, "jitter.low, jitter.high", (self.low, self.high), "0 <= low <= high")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -144,21 +185,19 @@ class Jitter:
 class Heartbeat:
     """HEARTBEAT: how soon a dead link is found out, by the client and by the server."""
 
-    interval: float | None = 30.0
-    """Seconds between the client's pings; None: it sends none."""
-    deadline: float = 10.0
+    interval: Interval = 30.0
+    """Seconds between the client's pings."""
+    deadline: Deadline = 10.0
     """Seconds that a pong may take."""
     proof_of_life: Literal["pong", "any"] = "pong"
     """``any``: other traffic counts as an answer too (HEARTBEAT-03 is then NON-STRICT at best)."""
-    server_interval: float | None = 30.0
-    server_deadline: float = 10.0
+    server_interval: Interval = 30.0
+    """Seconds between the server's pings."""
+    server_deadline: Deadline = 10.0
+    """Seconds that the answer to the server's ping may take."""
 
     def __post_init__(self) -> None:
-        for name in ("interval", "deadline", "server_interval", "server_deadline"):
-            value = getattr(self, name)
-            _require(
-                value is None or 0 < value < math.inf, f"heartbeat.{name}", value, "above 0 s (an interval may be none)"
-            )
+        _require_bounds(self)
         _require(self.proof_of_life in ("pong", "any"), "heartbeat.proof_of_life", self.proof_of_life, "pong or any")
 
 
@@ -166,8 +205,10 @@ class Heartbeat:
 class State:
     """STATE: when senders wait."""
 
-    high_water: int = MIB
-    low_water: int = 256 * KIB
+    high_water: Annotated[int, Bounds("bytes", at_least=0)] = MIB
+    """Bytes that are accepted and not yet handed to the network, above which senders wait."""
+    low_water: Annotated[int, Bounds("bytes", at_least=0)] = 256 * KIB
+    """Bytes below which they go on; no more than high_water."""
 
     def __post_init__(self) -> None:
         _require(
@@ -180,11 +221,17 @@ class Replay:
     """REPLAY: what survives a lost connection, on both sides."""
 
     delivery: Delivery = "effectively-once"
-    queue_messages: int = 1000
-    queue_bytes: int = MIB
-    session_ttl: float = 120.0
-    log_messages: int = 1000
-    log_bytes: int = MIB
+    """What the application may count on: no duplicate, no loss, or neither."""
+    queue_messages: Messages = 1000
+    """Messages that the client keeps while they are not acknowledged; a further one is refused."""
+    queue_bytes: Bytes = MIB
+    """Bytes of them."""
+    session_ttl: Seconds = 120.0
+    """Seconds for which the server keeps the session of a client that is away."""
+    log_messages: Messages = 1000
+    """Messages that the server keeps for a session, to send them again."""
+    log_bytes: Bytes = MIB
+    """Bytes of them."""
 
     def __post_init__(self) -> None:
         _require(
@@ -193,9 +240,7 @@ class Replay:
             self.delivery,
             f"one of {', '.join(get_args(Delivery))}",
         )
-        _require_seconds("replay", {"session_ttl": self.session_ttl})
-        for name in ("queue_messages", "queue_bytes", "log_messages", "log_bytes"):
-            _require(getattr(self, name) >= 1, f"replay.{name}", getattr(self, name), "1 or more")
+        _require_bounds(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +248,13 @@ class Auth:
     """AUTH: how credentials travel, and how long the server waits for them."""
 
     mode: AuthMode = "first_message"
-    timeout: float = 5.0
+    """How credentials travel: first message, query of the URL, cookie, Authorization header, or not at all."""
+    timeout: Deadline = 5.0
+    """Seconds from the handshake in which a client has to present them."""
 
     def __post_init__(self) -> None:
+        _require_bounds(self)
         _require(self.mode in get_args(AuthMode), "auth.mode", self.mode, f"one of {', '.join(get_args(AuthMode))}")
-        _require(0 < self.timeout < math.inf, "auth.timeout", self.timeout, "above 0 s")
 
 
 REACTIONS: Mapping[int, Reaction] = {
@@ -240,11 +287,13 @@ REACTIONS: Mapping[int, Reaction] = {
 class Close:
     """CLOSE: what a client does after each close code, and how long a close handshake may take."""
 
-    timeout: float = 5.0
+    timeout: Deadline = 5.0
+    """Seconds that a close handshake may take."""
     reactions: Mapping[int, Reaction] = field(default_factory=lambda: dict(REACTIONS))
+    """What the client does after a close code; a table in a file changes those that it names."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.timeout < math.inf, "close.timeout", self.timeout, "above 0 s")
+        _require_bounds(self)
         known = get_args(Reaction)
         one_of_them = f"one of {', '.join(known)}"
         for code, reaction in self.reactions.items():
@@ -262,55 +311,33 @@ class Close:
 class Message:
     """MESSAGE: how large a message may be, and in what pieces a blob travels."""
 
-    max_size: int = MIB
-    chunk: int = 64 * KIB
+    max_size: Bytes = MIB
+    """Bytes of a message, reassembled and decompressed, above which it is refused with 1009."""
+    chunk: Bytes = 64 * KIB
+    """Bytes of a piece in which a blob travels; no more than max_size."""
 
     def __post_init__(self) -> None:
-        _require(self.max_size >= 1, "message.max_size", self.max_size, "1 or more")
-        _require(1 <= self.chunk <= self.max_size, "message.chunk", self.chunk, "between 1 and message.max_size")
+        _require_bounds(self)
+        _require(self.chunk <= self.max_size, "message.chunk", self.chunk, "between 1 and message.max_size")
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
     """SECURITY: what a server allows one connection and one peer."""
 
-    rate: float = 50.0
-    """Frames per second."""
-    burst: int = 100
-    connections: int = 100
+    rate: Annotated[float, Bounds("1/s", above=0)] = 50.0
+    """Frames per second that a connection may send, valid or not."""
+    burst: Annotated[int, Bounds("frames", at_least=1)] = 100
+    """Frames that it may send at once."""
+    connections: Annotated[int, Bounds("connections", at_least=1)] = 100
     """Connections per peer address."""
-    handshake_timeout: float = 5.0
+    handshake_timeout: Deadline = 5.0
+    """Seconds that a handshake may take."""
     origins: tuple[str, ...] | None = None
     """Allowed values of the Origin header; a request without one is allowed. None: any origin."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.rate < math.inf, "security.rate", self.rate, "above 0 per second")
-        _require(self.burst >= 1, "security.burst", self.burst, "1 or more")
-        _require(self.connections >= 1, "security.connections", self.connections, "1 or more")
-        _require(
-            0 < self.handshake_timeout < math.inf, "security.handshake_timeout", self.handshake_timeout, "above 0 s"
-        )
-
-
-# The figures that are times: `scaled` multiplies these, and divides the rate.
-_TIMES = frozenset(
-    [
-        "open_timeout",
-        "base",
-        "cap",
-        "ceiling",
-        "stable_after",
-        "first_low",
-        "first_high",
-        "interval",
-        "deadline",
-        "server_interval",
-        "server_deadline",
-        "session_ttl",
-        "timeout",
-        "handshake_timeout",
-    ]
-)
+        _require_bounds(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,13 +439,11 @@ class Profile:
         changed = {}
         for area in _areas():
             values = getattr(self, area)
+            figures = {name: (getattr(values, name), bounds.unit) for name, bounds in bounds_of(type(values)).items()}
             times = {
-                f.name: getattr(values, f.name) * factor
-                for f in dataclasses.fields(values)
-                if f.name in _TIMES and getattr(values, f.name) is not None
+                name: value * factor for name, (value, unit) in figures.items() if unit == "s" and value is not None
             }
-            if area == "security":
-                times["rate"] = values.rate / factor
+            times |= {name: value / factor for name, (value, unit) in figures.items() if unit == "1/s"}
             changed[area] = dataclasses.replace(values, **times)
         return dataclasses.replace(self, **changed)
 

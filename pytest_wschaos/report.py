@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .checks.rule import describe
 from .checks.verdict import Outcome, Verdict
@@ -33,13 +33,14 @@ def _named(broken: Sequence[Verdict]) -> str:
     return first if len(broken) <= NAMED else f"{first}, and {len(broken) - NAMED} more"
 
 
-def verdict_text(verdict: Verdict) -> str:
+def verdict_text(verdict: Verdict, width: int = WIDTH) -> str:
     """One verdict: what was expected, what was seen, with the numbers."""
-    lines = [f"{verdict.rule} {verdict.outcome}", *_item("expected", verdict.expected), *_item("seen", verdict.seen)]
+    lines = [f"{verdict.rule} {verdict.outcome}"]
+    lines += [*item("expected", verdict.expected, width), *item("seen", verdict.seen, width)]
     if verdict.figures:
-        lines += _item("profile", ", ".join(f"{name} = {describe(value)}" for name, value in verdict.figures.items()))
+        lines += item("profile", _listed(verdict.figures), width)
     if verdict.measured:
-        lines += _item("measured", ", ".join(f"{name} = {describe(value)}" for name, value in verdict.measured.items()))
+        lines += item("measured", _listed(verdict.measured), width)
     return "\n".join([*lines, ""])
 
 
@@ -58,5 +59,10 @@ def summary(verdicts: Iterable[Verdict]) -> str:
     return ", ".join(f"{number} {outcome}" for outcome, number in counts if number)
 
 
-def _item(name: str, text: str) -> list[str]:
-    return textwrap.wrap(f"{name + ':':<10}{text}", WIDTH, initial_indent="  ", subsequent_indent=" " * 12)
+def item(name: str, text: str, width: int = WIDTH) -> list[str]:
+    """A named text, wrapped."""
+    return textwrap.wrap(f"{name + ':':<10}{text}", width, initial_indent="  ", subsequent_indent=" " * 12)
+
+
+def _listed(figures: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} = {describe(value)}" for name, value in figures.items())

@@ -29,6 +29,9 @@ SWEEP = "_wschaos_sweep"
 CLOCK = "_wschaos_clock"
 """The parameter by which a test is run on one clock after the other."""
 
+OF_THE_SUITE = frozenset(["wschaos_subject", "wschaos_under_test"])
+"""The fixtures of conformance cases."""
+
 _auto: pytest.StashKey[str] = pytest.StashKey()
 """What ``auto`` has come to, in this session."""
 _session_seed: pytest.StashKey[int] = pytest.StashKey()
@@ -46,6 +49,13 @@ def add_options(parser: pytest.Parser) -> None:
     }
     for name, text in told.items():
         group.addoption(f"--wschaos-{name.replace('_', '-')}", metavar=name.upper(), dest=f"wschaos_{name}", help=text)
+        parser.addini(f"wschaos_{name}", text)
+    of_the_suite = {
+        "client": "command of the client that conformance cases are played with (fixture wschaos_subject)",
+        "scale": "what all times of conformance cases are multiplied by, for clients that take a profile (default: 1)",
+    }
+    for name, text in of_the_suite.items():
+        group.addoption(f"--wschaos-{name}", metavar=name.upper(), dest=f"wschaos_{name}", help=text)
         parser.addini(f"wschaos_{name}", text)
     parser.addini("wschaos_toxiproxy_binary", "path of toxiproxy-server for the engine 'binary' (default: from PATH)")
     group.addoption("--wschaos-seeds", metavar="N", help="run each chaos test with N seeds, one after the other")
@@ -88,6 +98,11 @@ def asked(node: pytest.Item, name: str) -> Given | None:
 def setting(node: pytest.Item, name: str) -> Given | None:
     """A setting by marker, else option, else ini value; None where nobody gave it."""
     return asked(node, name) or _by_ini(node.config, name)
+
+
+def session_setting(config: pytest.Config, name: str) -> Given | None:
+    """A setting by option, else ini value, of what is not of one test."""
+    return _by_option(config, name) or _by_ini(config, name)
 
 
 def _by_variable() -> Given | None:
@@ -177,8 +192,10 @@ def _clocks(given: Given) -> list[str]:
 
 
 def uses_chaos(node: pytest.Item) -> bool:
-    """Whether a test uses a fixture of ours, or is marked."""
+    """Whether a test uses a fixture of ours, or is marked. A conformance case is played beside its test, not in it."""
     names = getattr(node, "fixturenames", ())
+    if OF_THE_SUITE & set(names):
+        return False
     fixtures = any(name == "toxiproxy" or name.startswith("wschaos") for name in names)
     return fixtures or node.get_closest_marker("wschaos") is not None
 
@@ -263,7 +280,7 @@ def repeat_command(node: pytest.Item, engine: str | None = None) -> str:
         words = ["pytest", node.nodeid, f"--wschaos-seeds={seeds}"]
     else:
         words = ["pytest", sweep_of(node), f"--wschaos-seed={seed_of(node)}"]
-    given = {name: config.getoption(f"wschaos_{name}") for name in ("profile", "clock", "time_limit", "engine")}
+    given = {name: config.getoption(f"wschaos_{name}") for name in (*NAMES, "client", "scale") if name != "seed"}
     given["engine"] = given["engine"] or engine or os.environ.get(ENGINE_VARIABLE)
     words += [f"--wschaos-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
     return shlex.join(words)

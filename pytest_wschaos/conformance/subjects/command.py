@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...cursor import Cursor
 from ...profile import Profile
+from .left_over import end_all
 from .subject import Client, Hello, Setting, Subject, SubjectError, Unsupported
 
 if TYPE_CHECKING:
@@ -31,12 +32,20 @@ UNSUPPORTED = 127
 """Exit status by which a command says, before anything else, that it cannot do a case."""
 LONGEST_LINE = 8 * 1024 * 1024
 """Bytes of a line; a message may be in it."""
-MOST_LINES = 200_000
-"""Lines in one case, after which a command is taken for one that floods."""
+TELL_TIMEOUT = 10.0
+"""Seconds in which it reads what it is told, where the pipe is full."""
+MOST_LINES = 50_000
+"""Lines on standard output in one case, after which a command is taken for one that floods."""
+MOST_BYTES = 128 * 1024 * 1024
+"""And bytes, on standard output and standard error each."""
 STRANGE = 20
 """Lines of standard output that are no events, of which so many are shown."""
 KEPT = 64 * 1024
 """Bytes of standard error that are kept, the last ones."""
+BREATH = 100
+"""Lines after which the loop may do something else."""
+LOOK_EVERY = 0.02
+"""Seconds between two looks whether a process has ended."""
 
 
 class Command(Subject):
@@ -66,22 +75,25 @@ class Process(Client):
         self._command = command
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
-        self._reader: asyncio.Task[None] | None = None
+        self._profile = ""
+        """The path of the file with its figures; in the environment of all that it starts, by which they are found."""
+        self._last_errors = b""
+        self._readers: list[asyncio.Task[None]] = []
         self._first: asyncio.Future[Any] | None = None
         self._ending = False
+        self._flooded = ""
         self._strange: list[str] = []
         """Lines that were no events."""
 
     async def start(self, setting: Setting) -> None:
-        path = _write(setting.profile, self._folder)
+        self._profile = _write(setting.profile, self._folder)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=self._errors,
-                env={**os.environ, **_environment(setting, path)},
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **_environment(setting, self._profile)},
                 limit=LONGEST_LINE,
                 start_new_session=True,
             )
@@ -89,7 +101,7 @@ class Process(Client):
             reason = getattr(error, "strerror", None) or error
             raise SubjectError(f"{shlex.join(self._command)}: cannot be started: {reason}") from None
         self._first = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read())
+        self._readers = [asyncio.create_task(read()) for read in (self._read, self._read_errors, self._until_exit)]
         await self._hear(setting)
 
     async def _hear(self, setting: Setting) -> None:
@@ -108,36 +120,70 @@ class Process(Client):
         first = self._first.result()
         if first is not None:
             self.hello = Hello.read(first, setting.profile)
-        elif self._process.returncode == UNSUPPORTED:
+            return
+        if self._process.returncode is not None:
+            await asyncio.wait(self._readers, timeout=LOOK_EVERY)  # its last words may still be under way
+        if self._process.returncode == UNSUPPORTED:
             raise Unsupported("the client says that it cannot do this case (exit status 127)")
-        elif self._process.returncode is not None:
+        if self._process.returncode is not None:
             raise SubjectError(f"{shlex.join(self._command)}: {self.ended}{self._last_words()}")
 
     async def _read(self) -> None:
         """Hear what it says, to the end."""
         assert self._process is not None
         assert self._process.stdout is not None
-        assert self._first is not None
-        lines = 0
+        lines = size = 0
         while line := await self._line(self._process.stdout):
-            lines += 1
-            if lines > MOST_LINES:
-                self._strange.append(f"(more than {MOST_LINES} lines: the rest was not read)")
-                self._kill()
-                break
+            lines, size = lines + 1, size + len(line)
+            if lines > MOST_LINES or size > MOST_BYTES:
+                self._flood("standard output")
+                return
             self._heard(line)
-        await self._process.wait()
+            if lines % BREATH == 0:
+                await asyncio.sleep(0)
+
+    async def _read_errors(self) -> None:
+        """Keep the last of what it says on standard error."""
+        assert self._process is not None
+        assert self._process.stderr is not None
+        size = 0
+        while some := await self._process.stderr.read(KEPT):
+            size += len(some)
+            self._last_errors = (self._last_errors + some)[-KEPT:]
+            if size > MOST_BYTES:
+                self._flood("standard error")
+                return
+
+    def _flood(self, where: str) -> None:
+        self._flooded = f"wrote without end on {where} (more than {MOST_LINES} lines or {MOST_BYTES >> 20} MiB)"
+        self._kill()
+
+    async def _until_exit(self) -> None:
+        """Put on record that it has ended by itself. What it has started may hold its output open for longer."""
+        await self._ended()
+        assert self._process is not None
+        assert self._first is not None
+        if not self._first.done():
+            # What it said right before comes first.
+            await asyncio.wait(self._readers[:1], timeout=LOOK_EVERY)
         if not self._first.done():
             self._first.set_result(None)
         elif not self._ending:
             self.chaos.timeline.record("app.exited", "app", client=self.name, status=self._process.returncode)
 
+    async def _ended(self) -> None:
+        """Its process has; ``wait()`` of asyncio waits for pipes too, which what it has started may hold open."""
+        assert self._process is not None
+        while self._process.returncode is None:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY)
+
     async def _line(self, stream: asyncio.StreamReader) -> bytes:
         try:
             return await stream.readline()
         except ValueError:  # longer than the limit
-            self._strange.append(f"(a line of more than {LONGEST_LINE} bytes)")
-            return b"\n"
+            if len(self._strange) < STRANGE:
+                self._strange.append(f"(a line of more than {LONGEST_LINE} bytes)")
+            return b"\n" * LONGEST_LINE
 
     def _heard(self, line: bytes) -> None:
         assert self._first is not None
@@ -147,7 +193,7 @@ class Process(Client):
         except (ValueError, RecursionError):
             known = False
         if not known:
-            if line.strip():
+            if line.strip() and len(self._strange) < STRANGE:
                 self._strange.append(line[:200].decode(errors="replace").strip())
             if not self._first.done():
                 self._first.set_result(None)
@@ -166,7 +212,16 @@ class Process(Client):
         self._ending = self._ending or command["do"] == "exit"
         with contextlib.suppress(ConnectionError):  # it has ended, which is on record
             self._process.stdin.write(json.dumps(command).encode() + b"\n")
-            await self._process.stdin.drain()
+            await self._read_by_now()
+
+    async def _read_by_now(self) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            async with asyncio.timeout(TELL_TIMEOUT):
+                await self._process.stdin.drain()
+        except TimeoutError:
+            raise SubjectError(f"the client has not read its standard input for {TELL_TIMEOUT:g} s") from None
 
     @property
     def pid(self) -> int:
@@ -184,12 +239,12 @@ class Process(Client):
     @property
     def errors(self) -> str:
         """The last of what it said on standard error."""
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - KEPT))
-        return self._errors.read().decode(errors="replace").strip()
+        return self._last_errors.decode(errors="replace").strip()
 
     @property
     def failure(self) -> str:
+        if self._flooded:
+            return self._flooded
         return "" if self._ending or self._process is None or not self._process.returncode else self.ended
 
     @property
@@ -200,21 +255,28 @@ class Process(Client):
         return f"; its last words:\n{self.errors[-2000:]}" if self.errors else ""
 
     async def stop(self) -> None:
-        self._ending = True
-        if self._process is not None:
+        ends, self._ending = not self._ending, True
+        if self._process is not None and self._process.returncode is None and ends:
             if self.hello.speaks:
-                await self.tell({"do": "exit"})
+                with contextlib.suppress(SubjectError):
+                    await self.tell({"do": "exit"})
             else:
                 self._signal(signal.SIGTERM)
+        if self._process is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EXIT_TIMEOUT):
-                    await self._process.wait()
-            self._kill()  # what it has started, too
-            await self._process.wait()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-        self._errors.close()
+                    await self._ended()
+            self._kill()
+            await self._ended()
+            await asyncio.to_thread(end_all, "WSCHAOS_PROFILE", self._profile)
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        if self._process is not None:
+            self._process._transport.close()  # type: ignore[attr-defined]  # its pipes may be held open by others
+        if self._profile:
+            os.unlink(self._profile)
+            self._profile = ""
 
     def _kill(self) -> None:
         self._signal(signal.SIGCONT)

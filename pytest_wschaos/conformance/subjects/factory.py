@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -135,6 +137,24 @@ class Caller:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+def named(path: str, option: str) -> Factory:
+    """The function that ``package.module:name`` is; the current directory counts, as for ``python -m``.
+
+    Raises:
+        SubjectError: there is none.
+    """
+    module, _, name = path.partition(":")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        factory: Factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SubjectError(f"{option} {path}: {error}: must be package.module:name") from None
+    if not callable(factory):
+        raise SubjectError(f"{option} {path}: is no function")
+    return factory
+
+
 class InProcess(Subject):
     """Clients that a factory makes: ``factory(url, *, token, profile, on_event) -> client``, async where it likes.
 
@@ -155,14 +175,7 @@ class InProcess(Subject):
         Raises:
             SubjectError: there is none.
         """
-        module, _, name = path.partition(":")
-        try:
-            factory = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise SubjectError(f"--subject {path}: {error}: must be package.module:factory") from None
-        if not callable(factory):
-            raise SubjectError(f"--subject {path}: is no function")
-        return cls(factory, path)
+        return cls(named(path, "--subject"), path)
 
     def client(self, chaos: Chaos, name: str) -> Client:
         return _Client(chaos, name, self)

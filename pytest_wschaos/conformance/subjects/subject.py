@@ -97,6 +97,8 @@ class Client(ABC):
         self.chaos = chaos
         self.name = name
         self.hello = Hello("", frozenset(), chaos.profile)
+        self.connecting_since: float | None = None
+        """When it was told to connect, on the clock of the case."""
         self._refs = 0
         self._answers: dict[str, asyncio.Future[int]] = {}
 
@@ -151,6 +153,7 @@ class Client(ABC):
 
     async def connect(self) -> None:
         """Begin to connect."""
+        self.connecting_since = asyncio.get_running_loop().time()
         await self.tell({"do": "connect"})
 
     async def send(self, data: Any, topic: str = "news") -> str:

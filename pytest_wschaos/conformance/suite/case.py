@@ -35,7 +35,7 @@ AREAS = (
 """The folders that hold cases, in the order of the spec."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """A rule, a sentence of requirement, a script of faults and commands, and what is needed to play it."""
 
@@ -55,6 +55,9 @@ class Case:
     given: Mapping[str, Any] = field(default_factory=dict)
     """What the script takes besides the stage."""
 
+    def __repr__(self) -> str:
+        return f"<case {self.id}>"
+
     @property
     def rule(self) -> str:
         """The rule that it is for."""
@@ -64,6 +67,19 @@ class Case:
     def area(self) -> str:
         """The area of that rule, as the folders have it."""
         return self.rule.partition("-")[0].lower()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it is and needs, as plain data."""
+        return {
+            "id": self.id,
+            "rule": self.rule,
+            "area": self.area,
+            "side": self.side,
+            "requirement": self.requirement,
+            "needs": sorted(self.needs),
+            "process": self.process,
+            "figures": {area: dict(figures) for area, figures in self.figures.items()},
+        }
 
     def declared(self, profile: Profile, *, scaled: bool) -> Profile:
         """The figures by which the case is played and judged."""
@@ -137,14 +153,15 @@ def select(*patterns: str, side: Side | None = None) -> list[Case]:
     there = [one for one in cases().values() if side in (None, one.side)]
     chosen: dict[str, None] = {}
     for pattern in patterns or ("*",):
-        found = [one.id for one in there if _names(pattern, one)]
+        found = [one.id for one in there if named(pattern, one)]
         if not found:
             raise UnknownCase(f"no case {pattern!r}: 'wschaos cases' lists them")
         chosen.update(dict.fromkeys(found))
     return [one for one in there if one.id in chosen]
 
 
-def _names(pattern: str, one: Case) -> bool:
+def named(pattern: str, one: Case) -> bool:
+    """Whether an id or glob, of cases or of rules, names a case."""
     rule, slash, suffix = pattern.partition("/")
     wanted = f"{rule.upper()}{slash}{suffix}"
     return fnmatch.fnmatchcase(one.id, wanted) or fnmatch.fnmatchcase(one.rule, wanted)

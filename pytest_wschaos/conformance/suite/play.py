@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import operator
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...background import LoopStuck
 from ...checks.rule import judge, rules
@@ -17,6 +19,7 @@ from ...timeline import Record
 from ..subjects.subject import Subject, SubjectError, Unsupported
 from .case import Case
 from .closing import Closing, closing
+from .curtain import Curtain, Watch, crashed
 from .result import Result
 from .stage import Stage
 
@@ -53,16 +56,23 @@ class Settings:
         return case.declared(scaled, scaled=self.scale < 1)
 
 
-def play(case: Case, subject: Subject, settings: Settings) -> Result:
-    """Play one case, in bounded time, whatever the subject does."""
+def play(case: Case, subject: Subject, settings: Settings, curtain: Curtain | None = None) -> Result:
+    """Play one case, in bounded time, whatever the subject does.
+
+    Raises:
+        asyncio.CancelledError: the curtain has fallen.
+    """
     begun = time.perf_counter()
+    curtain = curtain or Curtain()
     if case.process and not subject.process:
         finding: Finding | None = Unsupported("the client must be a process of its own: give it as a command").finding
         played = _Played(settings.figures(case), finding)
-    elif settings.clock == "real":
-        played = asyncio.run(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST))
     else:
-        played = _play_virtually(case, subject, settings)
+        try:
+            played = _run(case, subject, settings, curtain)
+        except Exception as error:  # of the suite: the cases beside this one go on
+            broke = inconclusive(f"the suite itself failed: {type(error).__name__}: {error}")
+            played = _Played(settings.figures(case), broke, said={"suite": traceback.format_exc()})
     return Result(
         case,
         _verdict(case, played),
@@ -73,6 +83,12 @@ def play(case: Case, subject: Subject, settings: Settings) -> Result:
         played.said,
         settings.repeat(case),
     )
+
+
+def _run(case: Case, subject: Subject, settings: Settings, curtain: Curtain) -> _Played:
+    if settings.clock == "real":
+        return asyncio.run(curtain.over(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST)))
+    return _play_virtually(case, subject, settings)
 
 
 @dataclass
@@ -114,13 +130,39 @@ async def _play(
         if stages is not None:
             stages.append(stage)
         try:
-            finding = await _answer(case, stage)
+            finding, senseless = await _watched(case, stage)
             record, crash = chaos.freeze(), _crash(stage)
-            close = await _close(stage)
+            close = Closing.UNSUPPORTED if senseless else await _close(stage)
             said = {client.name: client.words for client in stage.clients if client.words}
+            if senseless:
+                finding = _broken(case, record, stage.profile) or crash or failed(senseless)
+            elif finding is None or finding.outcome not in (Outcome.FAIL, Outcome.UNSUPPORTED):
+                finding = crash or finding
         finally:
             await stage.stop()
-        return _Played(stage.profile, finding or crash, record, close, said)
+        return _Played(stage.profile, finding, record, close, said)
+
+
+async def _watched(case: Case, stage: Stage) -> tuple[Finding | None, str]:
+    """The script's answer; or why it was ended before, in words."""
+    watch = Watch(stage.chaos.timeline, stage.clients)
+    script = asyncio.create_task(_answer(case, stage))
+    both: set[asyncio.Future[Any]] = {script, watch.found}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return (script.result(), "") if script.done() else (None, watch.found.result())
+    finally:
+        watch.stop()
+        script.cancel()
+        await asyncio.gather(script, return_exceptions=True)
+
+
+def _broken(case: Case, record: Record, profile: Profile) -> Finding | None:
+    """What the rule's check finds broken, where it does."""
+    verdict = judge(record, profile, case.rule)[0] if case.rule in rules() else None
+    if verdict is None or verdict.outcome is not Outcome.FAIL:
+        return None
+    return failed(verdict.seen, at=verdict.at, **verdict.measured)
 
 
 async def _answer(case: Case, stage: Stage) -> Finding | None:
@@ -143,24 +185,20 @@ async def _close(stage: Stage) -> Closing:
     await stage.pause(2 * GRACE)  # an attempt may just be on its way to ready
     stage.chaos.timeline.record("app.end", "app")
     asked_at = stage.chaos.freeze().until
-    try:
-        for client in able:
-            await client.close()
-    except Unsupported:
+    told = await asyncio.gather(*(client.close() for client in able), return_exceptions=True)
+    if any(isinstance(error, Unsupported) for error in told):
         return Closing.UNSUPPORTED
     await stage.pause(min(stage.profile.close.timeout, 0.2) if stage.slack else stage.profile.close.timeout)
     record = stage.chaos.freeze()
     found = [closing(record, client.name, asked_at) for client in able]
+    found += [Closing.UNCLEAN for error in told if isinstance(error, SubjectError)]  # it does not listen
     order = (Closing.UNCLEAN, Closing.WRONG_CODE, Closing.OK, Closing.UNSUPPORTED)
     return min(found, key=order.index)
 
 
 def _crash(stage: Stage) -> Finding | None:
     """A client whose process has ended by itself with an error."""
-    for client in stage.clients:
-        if client.failure:
-            return failed(f"the client's process {client.failure} before the case was over")
-    return None
+    return next((failed(crashed(client)) for client in stage.clients if client.failure), None)
 
 
 def _verdict(case: Case, played: _Played) -> Verdict:

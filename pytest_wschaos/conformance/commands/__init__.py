@@ -1,0 +1,1 @@
+"""The commands of ``wschaos`` that concern the suite: what each takes, and what it does."""
