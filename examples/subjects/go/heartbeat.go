@@ -14,6 +14,8 @@ type heartbeat struct {
 	awaited  string // payload of the ping that is not answered yet
 	dieAt    time.Time
 	testing  bool // after a jump of the clock: nothing is sent until the link has answered
+	wanted   bool // the writer waits for proof that what it wrote went through
+	proving  bool // the outstanding ping lies behind all of that
 }
 
 func newHeartbeat(figures *profile, now time.Time) *heartbeat {
@@ -32,14 +34,28 @@ func (h *heartbeat) due(now time.Time) string {
 	}
 	h.count++
 	h.awaited, h.next, h.dieAt = strconv.Itoa(h.count), now.Add(h.interval), now.Add(h.deadline)
+	h.proving = h.wanted
 	return h.awaited
 }
 
-// pong takes the answer to the outstanding ping; a late or foreign one proves nothing.
-func (h *heartbeat) pong(payload string) {
-	if payload == h.awaited {
-		h.awaited, h.testing = "", false
+// want pings as soon as none is outstanding; true: there is no heartbeat, go on without.
+func (h *heartbeat) want(now time.Time) bool {
+	if h.interval == 0 {
+		return true
 	}
+	h.wanted, h.next = true, now
+	return false
+}
+
+// pong takes the answer to the outstanding ping; a late or foreign one proves nothing.
+// True: what the writer waits for is proven.
+func (h *heartbeat) pong(payload string) (proven bool) {
+	if payload != h.awaited {
+		return false
+	}
+	proven = h.wanted && h.proving
+	h.awaited, h.testing, h.wanted = "", false, h.wanted && !proven
+	return proven
 }
 
 // dead says whether the deadline has passed, counted from when an unfinished message last made progress.

@@ -16,8 +16,12 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// fragment is how much may lie ahead of a ping: a larger message is written in fragments of that size.
+// fragment is how much may lie ahead of a ping. A larger message is written as far, and the
+// rest only when a ping behind it has been answered: buffers on the way take far more at once.
 const fragment = 64 * 1024
+
+// piece is the size of a frame that a larger message is written in, so that a ping finds its way between.
+const piece = fragment / 4
 
 // What a link tells the client.
 type (
@@ -29,7 +33,8 @@ type (
 	}
 	pinged  struct{ payload string }
 	ponged  struct{ payload string }
-	written struct{ bytes int }
+	filled  struct{} // as much as may lie ahead of a ping is written
+	written struct{}
 	ended   struct {
 		code   int  // 1006: it broke; 0: it never opened
 		ours   bool // what the peer sent was wrong, and code was sent to it
@@ -48,8 +53,10 @@ type link struct {
 	closeTimeout time.Duration
 	done         chan struct{}
 	cancel       context.CancelFunc
-	progress     atomic.Int64 // when an unfinished message last grew, in Unix nanoseconds
+	progress     atomic.Int64 // when an unfinished incoming message last grew, in Unix nanoseconds
 	out          chan frame
+	onward       chan struct{} // answers filled
+	ahead        int           // bytes written since
 
 	mu   sync.Mutex
 	raw  net.Conn
@@ -62,7 +69,7 @@ func dial(url string, header http.Header, figures *profile, events chan<- event)
 	ctx, cancel := context.WithTimeout(context.Background(), figures.Reconnect.OpenTimeout.duration())
 	l := &link{
 		events: events, closeTimeout: figures.Close.Timeout.duration(),
-		done: make(chan struct{}), cancel: cancel, out: make(chan frame, 1),
+		done: make(chan struct{}), cancel: cancel, out: make(chan frame, 1), onward: make(chan struct{}, 1),
 	}
 	go l.live(ctx, url, header, int64(figures.Message.MaxSize))
 	return l
@@ -78,7 +85,7 @@ func (l *link) tell(what any) {
 func (l *link) live(ctx context.Context, url string, header http.Header, limit int64) {
 	dialer := websocket.Dialer{
 		Subprotocols:   []string{"wschaos.v1"},
-		ReadBufferSize: fragment, WriteBufferSize: fragment,
+		ReadBufferSize: fragment, WriteBufferSize: piece,
 		NetDialContext: l.connect,
 	}
 	ws, response, err := dialer.DialContext(ctx, url, header)
@@ -99,14 +106,11 @@ func (l *link) live(ctx context.Context, url string, header http.Header, limit i
 	l.read()
 }
 
-// connect opens the TCP connection; the heartbeat alone finds a dead link, and little lies ahead of a ping.
+// connect opens the TCP connection; the heartbeat alone finds a dead link.
 func (l *link) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	raw, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
-	}
-	if tcp, ok := raw.(*net.TCPConn); ok {
-		tcp.SetWriteBuffer(fragment / 2) // the kernel doubles it
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,13 +140,13 @@ func (l *link) read() {
 // readAll reads one message; from its second piece on it is an unfinished one that makes progress.
 func (l *link) readAll(reader io.Reader) ([]byte, error) {
 	var all bytes.Buffer
-	piece := make([]byte, 32*1024)
+	part := make([]byte, 2*piece)
 	for {
-		n, err := reader.Read(piece)
+		n, err := reader.Read(part)
 		if n > 0 && all.Len() > 0 {
 			l.progress.Store(time.Now().UnixNano())
 		}
-		all.Write(piece[:n])
+		all.Write(part[:n])
 		if err == io.EOF {
 			return all.Bytes(), nil
 		}
@@ -186,7 +190,7 @@ func (l *link) write() {
 			return
 		case f := <-l.out:
 			l.writeAll(f)
-			l.tell(written{len(f.data)})
+			l.tell(written{})
 		}
 	}
 }
@@ -202,15 +206,28 @@ func (l *link) writeAll(f frame) {
 		return
 	}
 	for rest := f.data; len(rest) > 0; {
-		piece := rest[:min(len(rest), fragment/4)]
-		if _, err := writer.Write(piece); err != nil {
+		part := rest[:min(len(rest), fragment-l.ahead)]
+		if _, err := writer.Write(part); err != nil {
 			return
 		}
-		if rest = rest[len(piece):]; len(rest) > 0 {
-			l.progress.Store(time.Now().UnixNano())
+		rest, l.ahead = rest[len(part):], l.ahead+len(part)
+		if l.ahead == fragment && !l.proven() {
+			return
 		}
 	}
 	writer.Close()
+}
+
+// proven waits until all that was written is known to have gone through; false: the link has ended.
+func (l *link) proven() bool {
+	l.ahead = 0
+	l.tell(filled{})
+	select {
+	case <-l.onward:
+		return true
+	case <-l.done:
+		return false
+	}
 }
 
 // send hands one frame to the writer; the next one may follow when it is told as written.

@@ -55,8 +55,12 @@ func (c *client) heard(what any) {
 			c.pacer.charge(time.Now())
 		}
 	case ponged:
-		if c.beat != nil {
-			c.beat.pong(what.payload)
+		if c.beat != nil && c.beat.pong(what.payload) {
+			c.link.onward <- struct{}{}
+		}
+	case filled:
+		if c.beat == nil || c.beat.want(time.Now()) {
+			c.link.onward <- struct{}{}
 		}
 	case ended:
 		if c.phase == ending {
@@ -212,5 +216,5 @@ func (c *client) hand(f frame, one *item) {
 	c.link.send(f)
 }
 
-// cost is what a frame is charged: one for each of its fragments.
-func cost(f frame) float64 { return float64(1 + len(f.data)/fragment) }
+// cost is what a message is charged: one for each frame that it is written in.
+func cost(f frame) float64 { return float64(1 + len(f.data)/piece) }
