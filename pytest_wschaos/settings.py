@@ -326,12 +326,7 @@ def repeat_command(node: pytest.Item, engine: str | None = None) -> str:
         words = ["pytest", sweep_of(node), f"--wschaos-seed={seed_of(node)}"]
     given = {
         name: config.getoption(f"wschaos_{name}")
-<<<<<<< HEAD
-        for name in (*NAMES, "docker_network", "client", "scale")
-        if name != "seed"
-=======
         for name in ("profile", "clock", "time_limit", "engine", "docker_network", "client", "scale")
->>>>>>> h-front
     }
     given["engine"] = given["engine"] or engine or os.environ.get(ENGINE_VARIABLE)
     words += [f"--wschaos-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
