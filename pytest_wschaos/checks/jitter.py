@@ -542,7 +542,11 @@ def _arrivals(members: Sequence[Wait], profile: Profile, alpha: float) -> Findin
         if width >= apart + latency and chance < 1:
             fewest.append(math.ceil(math.log(share) / math.log(chance)))
     if not fewest:
-        return inconclusive(f"{n} clients: their ends lie {apart:.3f} s apart, too far for these delays", clients=n)
+        return inconclusive(
+            f"{n} clients: their ends lie {apart:.3f} s apart, and latencies are up to {latency:.3f} s: too much for "
+            "these delays",
+            clients=n,
+        )
     if n < min(fewest):
         return inconclusive(f"{n} of {min(fewest)} clients that it takes to tell a herd", clients=n, needed=min(fewest))
     return passed(f"{n} clients lost their links within {apart:.3f} s; back at once were {', '.join(told)}", clients=n)

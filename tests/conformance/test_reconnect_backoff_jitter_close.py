@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -176,7 +177,16 @@ def command(factory: str, folder: Path) -> Command:
     return Command([sys.executable, "-c", program, factory], folder)
 
 
-def test_processes_that_draw_alike_are_told_from_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "outcome"), [(ReferenceClient, Outcome.PASS), (ours.SeededAlike, Outcome.FAIL)], ids=["fresh", "alike"]
+)
+def test_two_that_draw_alike_are_told_from_others(kind: type[ReferenceClient], outcome: Outcome) -> None:
+    case = dataclasses.replace(cases()["JITTER-02/two-processes"], process=False)
+    result = virtually(case, subject(kind))
+    assert result.outcome is outcome, result.verdict.seen
+
+
+def test_two_processes(tmp_path: Path) -> None:
     case = cases()["JITTER-02/two-processes"]
     subjects = (
         command("pytest_wschaos.conformance.subjects.reference:reference", tmp_path),
@@ -185,7 +195,8 @@ def test_processes_that_draw_alike_are_told_from_others(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         good, bad = pool.map(lambda one: play(case, one, Settings(scale=0.05)), subjects)
     assert good.outcome is not Outcome.FAIL, good.verdict.seen
-    assert bad.outcome is Outcome.FAIL, (bad.verdict.seen, bad.said)
+    # A busy machine hides that two draws are the same, and never shows that they are not.
+    assert bad.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE), (bad.verdict.seen, bad.said)
     assert "2 processes were started" in bad.verdict.seen
 
 

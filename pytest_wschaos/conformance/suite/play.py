@@ -243,8 +243,11 @@ async def _close(stage: Stage) -> Closing:
 
 
 def _crash(stage: Stage) -> Finding | None:
-    """A client whose process has ended by itself with an error."""
-    return next((failed(crashed(client)) for client in stage.clients if client.failure), None)
+    """A client whose process has ended by itself with an error.
+
+    Of a black box it may be the way to stop and say so: the wire shows whether it had to go on.
+    """
+    return next((failed(crashed(one)) for one in stage.clients if one.failure and one.hello.speaks), None)
 
 
 def _verdict(case: Case, played: _Played) -> Verdict:
