@@ -190,7 +190,8 @@ def stayed_away(
     attempts = [c for c in candidates if c.attempt < horizon]
     if attempts:
         first = attempts[0]
-        if not surely and first.attempt - since - underway <= STANDSTILLS * record.lag(since, first.attempt):
+        lag = record.lag(since, first.attempt)
+        if (lag or not surely) and first.attempt - since - underway <= STANDSTILLS * lag:
             return inconclusive(
                 f"{what}; attempt {first.number} came at once, but {late_by(record, since, first.attempt)}"
             )

@@ -335,15 +335,15 @@ def _copied(found: Sequence[Draw], declared: Distribution, profile: Profile) -> 
         steps = _in_step(one, other)
         if not steps:
             continue
-        within = _blurred(steps, width)
-        same = sum(abs(a.factor.middle - b.factor.middle) <= within for a, b in steps)
-        if _agreement(same, len(steps), within, width) <= profile.jitter.alpha / TESTS / len(pairs):
-            chance = _agreement(same, len(steps), within, width)
+        within = [_blurred(both, width) for both in steps]
+        same = sum(abs(a.factor.middle - b.factor.middle) <= far for far, (a, b) in zip(within, steps, strict=True))
+        chance = _agreement(same, within, width)
+        if chance <= profile.jitter.alpha / TESTS / len(pairs):
             first, second = steps[0]
             whose = f"of client {second.client}" if second.client != first.client else "of another row of its own"
             return failed(
                 f"{same} of {len(steps)} draws of client {first.client} are those {whose}, step by step, to within "
-                f"{within:.3f}; fresh draws agree so often with a probability of {chance:.1g}",
+                f"{max(within):.3f}; fresh draws agree so often with a probability of {chance:.1g}",
                 at=second.wait.at,
                 draws=len(steps),
                 same=same,
@@ -356,14 +356,18 @@ def _in_step(one: Rows, other: Rows) -> list[tuple[Draw, Draw]]:
     return [(a[step], b[step]) for a, b in zip(one, other, strict=False) for step in sorted(a.keys() & b.keys())]
 
 
-def _blurred(steps: Iterable[tuple[Draw, Draw]], width: float) -> float:
+def _blurred(both: tuple[Draw, Draw], width: float) -> float:
     """How far two draws that are the same may seem to lie apart, as a factor."""
-    return max(_ALIKE * width, *(sum(d.factor.high - d.factor.low for d in both) for both in steps))
+    return max(_ALIKE * width, sum(draw.factor.high - draw.factor.low for draw in both))
 
 
-def _agreement(same: int, of: int, within: float, width: float) -> float:
-    """The probability of so many fresh draws that agree."""
-    return at_least(same, of, 1 - (1 - min(1.0, within / width)) ** 2)
+def _agreement(same: int, within: Sequence[float], width: float) -> float:
+    """The probability that of fresh draws so many agree, or more; each to within its own blur."""
+    numbers = [1.0]  # how many agree, with the probability of each number
+    for far in within:
+        chance = 1 - (1 - min(1.0, far / width)) ** 2
+        numbers = [a * (1 - chance) + b * chance for a, b in zip([*numbers, 0.0], [0.0, *numbers], strict=True)]
+    return math.fsum(numbers[same:])
 
 
 def twins(story: Story, profile: Profile) -> Finding:
@@ -380,7 +384,7 @@ def twins(story: Story, profile: Profile) -> Finding:
     width = declared.high - declared.low
     pairs = [_in_step(one, other) for one, other in combinations(_grouped_rows(found), 2)]
     steps = max(pairs, key=len, default=[])
-    least = _agreement(len(steps), len(steps), _blurred(steps, width), width) if steps else 1.0
+    least = _agreement(len(steps), [_blurred(both, width) for both in steps], width)
     if least > profile.jitter.alpha / TESTS / max(1, len(pairs)):
         return inconclusive(f"{len(steps)} draws of two clients at the same steps are too few to tell repeated ones")
     nearest = min(abs(a.factor.middle - b.factor.middle) for a, b in steps)

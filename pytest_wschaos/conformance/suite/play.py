@@ -88,7 +88,9 @@ def play(case: Case, subject: Subject, settings: Settings, curtain: Curtain | No
 def _run(case: Case, subject: Subject, settings: Settings, curtain: Curtain) -> _Played:
     if settings.clock == "real":
         return asyncio.run(curtain.over(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST)))
-    return _play_virtually(case, subject, settings)
+    from ...simulation.run import run
+
+    return run(lambda: _play(case, subject, settings, 0.0), clock="virtual", seed=settings.seed)
 
 
 @dataclass
@@ -102,33 +104,11 @@ class _Played:
     said: dict[str, str] = field(default_factory=dict)
 
 
-def _play_virtually(case: Case, subject: Subject, settings: Settings) -> _Played:
-    from ...simulation.errors import Livelock
-    from ...simulation.run import run
-
-    stages: list[Stage] = []
-    try:
-        return run(lambda: _play(case, subject, settings, 0.0, stages), clock="virtual", seed=settings.seed)
-    except Livelock as error:
-        # A client that tries again without any wait lets no time pass. What it did until then tells.
-        stage = stages[0]
-        record = stage.chaos.timeline.freeze()
-        verdict = judge(record, stage.profile, case.rule)[0]
-        if verdict.outcome is Outcome.FAIL:
-            return _Played(stage.profile, Finding(Outcome.FAIL, verdict.seen, verdict.measured, verdict.at), record)
-        told = str(error).partition("\n")[0]
-        return _Played(stage.profile, inconclusive(f"on virtual time the client never waits: {told}"), record)
-
-
-async def _play(
-    case: Case, subject: Subject, settings: Settings, slack: float, stages: list[Stage] | None = None
-) -> _Played:
+async def _play(case: Case, subject: Subject, settings: Settings, slack: float) -> _Played:
     from ...harness import Chaos
 
     async with Chaos(profile=settings.figures(case), seed=settings.seed, engine=settings.engine) as chaos:
         stage = Stage(chaos, subject, case, endpoint=settings.endpoint, slack=slack)
-        if stages is not None:
-            stages.append(stage)
         try:
             finding, senseless = await _watched(case, stage)
             record, crash = chaos.freeze(), _crash(stage)
@@ -186,8 +166,6 @@ async def _close(stage: Stage) -> Closing:
     stage.chaos.timeline.record("app.end", "app")
     asked_at = stage.chaos.freeze().until
     told = await asyncio.gather(*(client.close() for client in able), return_exceptions=True)
-    if any(isinstance(error, Unsupported) for error in told):
-        return Closing.UNSUPPORTED
     await stage.pause(min(stage.profile.close.timeout, 0.2) if stage.slack else stage.profile.close.timeout)
     record = stage.chaos.freeze()
     found = [closing(record, client.name, asked_at) for client in able]
