@@ -192,7 +192,7 @@ async def expired_once(stage: Stage) -> None:
     fresh = server.issue_token()
     server.expire(stale)
     stage.chaos.abort()
-    await stage.saw("close", timeout=stage.comeback)
+    await stage.saw("close", timeout=stage.comeback + stage.absence)
     await client.token(fresh)
     await stage.saw("ready", timeout=stage.absence)
     await stage.pause(stage.slack)
@@ -221,7 +221,7 @@ async def _refused_for_good(stage: Stage, spoil: Callable[[str], None]) -> None:
     spoil(stage.chaos.token)
     spoil(second)
     stage.chaos.abort()
-    await stage.saw("close", timeout=stage.comeback)
+    await stage.saw("close", timeout=stage.comeback + stage.absence)
     if "token" in client.hello.can:
         await client.token(second)
     await stage.saw("attempt", timeout=stage.absence)
