@@ -104,7 +104,7 @@ class LoopThread:
 
         return self.run(call())
 
-    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None] | None]) -> None:
         """Nothing: this loop is closed only by :meth:`stop`, before which all has ended."""
 
     effect = finish

@@ -6,12 +6,22 @@ import argparse
 import errno
 import math
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from . import __version__
 from .conformance.commands import cases, check, explain, profile, report
 
+if TYPE_CHECKING:
+    from random import Random
+
+    from .reference.server import ReferenceServer
+    from .reference.tokens import Tokens
+
+T = TypeVar("T")
+PORT = 8765
 MOST_HOURS = 24 * 366
 MOST_CLIENTS = 10_000
 LEVELS = ("debug", "info", "warning", "error")
@@ -53,17 +63,24 @@ def _parser() -> argparse.ArgumentParser:
         help="run the reference server",
         description="Runs the reference server (wschaos.v1 at /ws, an echo at /echo, health at /healthz) until "
         "SIGTERM or SIGINT, then drains it; a second signal ends it at once.",
+        epilog="What no option says is taken from the environment, where it is not empty: WSCHAOS_PORT, "
+        'WSCHAOS_PROFILE, WSCHAOS_TOKENS (a JSON file {"good": [...], "expired": [...], "revoked": [...]} that is read '
+        "at each use) or WSCHAOS_TOKEN, and WSCHAOS_ORIGINS (the origins that are allowed, with commas between).",
     )
     server.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    server.add_argument("--port", type=_port, default=8765, help="port; 0: a free one (default: %(default)s)")
-    server.add_argument("--profile", help="a preset (default, rfc6455, websockets), or a .toml or .json file")
+    server.add_argument("--port", type=_port, help=f"port; 0: a free one (default: WSCHAOS_PORT, or {PORT})")
+    server.add_argument(
+        "--profile",
+        help="a preset (default, rfc6455, websockets), or a .toml or .json file (default: WSCHAOS_PROFILE)",
+    )
     server.add_argument(
         "--token",
         action="append",
         type=_token,
         default=[],
         metavar="TOKEN",
-        help="a token to accept; may be repeated. Without one, WSCHAOS_TOKEN is used, or a token is made and printed",
+        help="a token to accept; may be repeated (default: those of WSCHAOS_TOKENS, or WSCHAOS_TOKEN, or one that is "
+        "made and printed)",
     )
     server.add_argument("--log-level", default="info", choices=LEVELS)
     engine = commands.add_parser(
@@ -130,6 +147,30 @@ def _token(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> list[str]:
+    origins = [origin.strip() for origin in text.split(",")]
+    for origin in origins:
+        # They are compared letter by letter: one with a path, or without a scheme, would never be allowed.
+        if not re.fullmatch(r"null|[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+            raise ValueError(f"{origin!r}: must be origins such as https://app.example:8443, with commas between")
+    return origins
+
+
+def _variable(name: str, read: Callable[[str], T]) -> T | None:
+    """What a variable of the environment says; None where it is not set, or empty.
+
+    Raises:
+        ValueError: it is no good; the message names it.
+    """
+    text = os.environ.get(name)
+    if not text:
+        return None
+    try:
+        return read(text)
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 def _rules(options: argparse.Namespace) -> int:
     from .checks.rule import UnknownRule, rules, select
 
@@ -191,38 +232,78 @@ def _log_from(level: str) -> None:
 def _reference_server(options: argparse.Namespace) -> int:
     import asyncio
 
-    from .harness import load_profile
-    from .profile import ProfileError
-
     _log_from(options.log_level)
     try:
-        asyncio.run(_serve(options, load_profile(options.profile)))
-    except (ProfileError, OSError) as error:
-        hint = " (--port 0 finds a free one)" if getattr(error, "errno", None) == errno.EADDRINUSE else ""
-        told = getattr(error, "strerror", None) or error
-        print(f"wschaos reference-server: {told}{hint}", file=sys.stderr)  # noqa: T201
-        return 2
+        server, token = _new_reference_server(options)
+    except ValueError as error:
+        return _cannot_serve(str(error))
+    try:
+        asyncio.run(_serve(server, token))
+    except OSError as error:
+        hint = " (--port 0 finds a free one)" if error.errno == errno.EADDRINUSE else ""
+        return _cannot_serve(f"{error.strerror or error}{hint}")
     return 0
 
 
-async def _serve(options: argparse.Namespace, profile: object) -> None:
-    import asyncio
+def _cannot_serve(why: str) -> int:
+    print(f"wschaos reference-server: {why}", file=sys.stderr)  # noqa: T201
+    return 2
 
+
+def _new_reference_server(options: argparse.Namespace) -> tuple[ReferenceServer, str | None]:
+    """The server that was asked for, and the token that was made because none was named.
+
+    Raises:
+        ValueError: an option or a variable is no good; the message says which.
+    """
+    from random import SystemRandom
+
+    from .harness import load_profile
     from .profile import Profile
     from .reference.server import ReferenceServer
+
+    port = _variable("WSCHAOS_PORT", _port) if options.port is None else options.port
+    if options.profile:
+        profile = load_profile(options.profile)
+    else:
+        profile = _variable("WSCHAOS_PROFILE", load_profile) or Profile()
+    if origins := _variable("WSCHAOS_ORIGINS", _origins):
+        profile = profile.with_(security={"origins": origins})
+    rng = SystemRandom()  # session ids and tokens must not be guessed
+    tokens, made = _tokens(options.token, rng)
+    server = ReferenceServer(
+        host=options.host,
+        port=PORT if port is None else port,
+        profile=profile,
+        tokens=tokens,
+        seed=rng.getrandbits(128),
+    )
+    return server, made
+
+
+def _tokens(named: list[str], rng: Random) -> tuple[Tokens, str | None]:
+    from .reference.tokens import TokenFile, Tokens
+
+    if named:
+        return Tokens(rng, named), None
+    given = _variable("WSCHAOS_TOKENS", lambda path: TokenFile(rng, path)) or _variable(
+        "WSCHAOS_TOKEN", lambda token: Tokens(rng, [token])
+    )
+    if given is not None:
+        return given, None
+    tokens = Tokens(rng)
+    return tokens, tokens.issue()
+
+
+async def _serve(server: ReferenceServer, token: str | None) -> None:
+    import asyncio
+
     from .signals import on_signal
 
-    assert isinstance(profile, Profile)
-    seed = int.from_bytes(os.urandom(16), "big")  # session ids and tokens must not be guessed
-    server = ReferenceServer(host=options.host, port=options.port, profile=profile, seed=seed)
-    tokens = options.token or [token for token in [os.environ.get("WSCHAOS_TOKEN")] if token]
-    for token in tokens:
-        server.tokens.add(token)
-    made = None if tokens else server.tokens.issue()
     await server.start()
     stop = asyncio.Event()
     on_signal(stop.set)
-    _say(f"listening on {server.url}" + (f", token {made}" if made else ""))
+    _say(f"listening on {server.url}" + (f", token {token}" if token else ""))
     grace: float | None = None
     try:
         await stop.wait()

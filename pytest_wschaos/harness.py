@@ -25,7 +25,6 @@ from .dialect import Dialect
 from .engine.front import Trust
 from .engines.embedded import Embedded
 from .engines.link import Api, Link
-from .engines.process import Instants, Process
 from .faults import CLIENT, ClientFaults, NetworkFaults, PeerFaults
 from .inline import runner
 from .lag import LagMeter
@@ -42,6 +41,7 @@ from .settings import ENGINES, is_engine
 from .timeline import COLUMNS, Event, Place, Record, Timeline, digest, fingerprint, payload_size
 
 if TYPE_CHECKING:
+    from .engines.process import Instants
     from .simulation.fleet import Factory, Fleet
 
 UPSTREAM_TIMEOUT = 2.0
@@ -51,6 +51,9 @@ OFTEN = 3
 """Standstills of the engine's thread in a test from which on the tests after it have the engine in a process."""
 
 REFERENCE = ReferenceDialect()
+
+NO_DETAIL = frozenset(["event", "data", *COLUMNS])
+"""What of a reported event has a place of its own on the record, or none."""
 
 
 class UpstreamError(RuntimeError):
@@ -75,12 +78,14 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         repeat: the command that repeats the test.
         loop: a virtual loop to run on; by default the one that is running, in real time a thread of its own.
         engine: where the engine runs: ``embedded``, on that thread, or ``process``, in a process of its own, whose
-            timers no busy test makes late; or with a real Toxiproxy in front of it: ``binary`` (or ``binary:PATH``), or
-            the URL of its API. On virtual time it is always with the test, and alone.
+            timers no busy test makes late; or with a real Toxiproxy in front of it: ``binary`` (or ``binary:PATH``),
+            ``docker`` (or ``docker:IMAGE``, and either with ``?network=`` and ``host``, ``ports`` or ``ports:COUNT``),
+            or the URL of its API. On virtual time it is always with the test, and alone.
 
     Raises:
         EngineDied: the engine's process ended before it was of use.
-        EngineMissing: there is no such process on this platform, no such program, or no answer at that URL.
+        EngineMissing: there is no such process on this platform, no such program, no such container, or no answer
+            at that URL.
         RuntimeError: the engine's process would have to know ``upstream_ssl``.
         UpstreamError: nothing listens there, or the name cannot be resolved; or TLS is to be ended in front of a
             server that speaks none.
@@ -137,7 +142,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
 
     def _open(self) -> None:
         loop = self._runner.loop
-        instants = Instants(loop.time) if self.engine == "process" else None
+        instants = self._instants()
         self.timeline = Timeline(instants or loop.time, seed=self.seed)
         self._cursor = Cursor(self.timeline)
         self._recorder = Recorder(self.timeline, self.dialect)
@@ -155,17 +160,27 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
             self._started.callback(self._runner.call, self._meter.stop)
         self._listen(CLIENT)
 
+    def _instants(self) -> Instants | None:
+        if self.engine != "process":
+            return None
+        from .engines.process import Instants  # here, and below: only who has that engine needs it
+
+        return Instants(self._runner.loop.time)
+
     def _link(self, instants: Instants | None) -> Link:
         trust: Trust = (self._upstream_ssl or "system") if self._terminates else None
         if instants is not None and isinstance(self._runner, LoopThread):
+            from .engines.process import Process
+
             return Process(self._runner, self._recorder, instants, self._address, trust, seed=self.seed)
-        here = Embedded(self._runner, self._recorder, self._address, trust, seed=self.seed)
         if self.engine == "embedded":
-            return here
-        from .engines.named import find  # only who has a real Toxiproxy needs its client
+            return Embedded(self._runner, self._recorder, self._address, trust, seed=self.seed)
+        from .engines.named import find  # its client is toxiproxy-python's, which takes its time
         from .engines.real import Real
 
-        return Real(here, find(self.engine), self.timeline, slowest=self.profile.heartbeat.deadline / 2)
+        api, route = find(self.engine)
+        here = Embedded(self._runner, self._recorder, self._address, trust, seed=self.seed, host=route.host)
+        return Real(here, api, route, self.timeline, slowest=self.profile.heartbeat.deadline / 2)
 
     def _listen(self, client: str) -> None:
         """A listener of a client, unless it has one."""
@@ -335,7 +350,7 @@ class ChaosProxy(NetworkFaults, PeerFaults, ClientFaults):
         if not isinstance(event, Mapping) or not isinstance(event.get("event"), str):
             raise ValueError(f'event = {event!r:.80}: must be a dict such as {{"event": "gave_up"}}')
         # A client's own clock or client id is its own affair; the record has columns of these names.
-        detail = {name: value for name, value in event.items() if name not in ("event", "data", *COLUMNS)}
+        detail = {name: value for name, value in event.items() if name not in NO_DETAIL}
         if "data" in event:
             detail["digest"] = digest(event["data"])
         self.timeline.record(f"app.{event['event']}", "app", client=client, **detail)
@@ -430,7 +445,7 @@ class Chaos(ChaosProxy):
 
     def _ends(self, server: ReferenceServer | HandlerServer) -> None:
         self._started.callback(self._stop_server, server)
-        self._runner.at_close(lambda: server.stop(grace=0))
+        self._runner.at_close(lambda: server.stop(grace=0) if server.running else None)
 
     def _stop_server(self, server: ReferenceServer | HandlerServer) -> None:
         self._runner.finish(server.stop(grace=0), CANCEL_TIMEOUT)

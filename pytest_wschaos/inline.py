@@ -49,14 +49,16 @@ class InlineLoop:
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function as if from the loop."""
+        if self.loop.is_running():
+            return function(*args)
 
         async def call() -> T:
             return function(*args)
 
         return self.run(call())
 
-    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have something ended before the loop is closed, if nobody did."""
+    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None] | None]) -> None:
+        """Have something ended before the loop is closed, if nobody did; ``finish`` says None where somebody did."""
         if (at_close := getattr(self.loop, "at_close", None)) is not None:
             at_close(finish)
 

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting costs 7 ms at each 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _asked_for: pytest.StashKey[bool] = pytest.StashKey()
 _chaos: pytest.StashKey[list[ChaosProxy]] = pytest.StashKey()
+_contained: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether a test's engine was in a container."""
 _moved: pytest.StashKey[str] = pytest.StashKey()
 """The engine of tests for which nobody asked for one, where it is another than the default."""
 
@@ -100,6 +102,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     shared.get()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the containers, when all fixtures have ended. Later pytest-xdist kills a worker that takes its time."""
+    if _contained in session.config.stash:
+        from .engines.docker import end
+
+        end()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Where it was asked for, run a test twice."""
@@ -128,10 +139,15 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @contextmanager
-def _engine_required(request: pytest.FixtureRequest) -> Iterator[None]:
+def _engine_required(request: pytest.FixtureRequest, engine: str) -> Iterator[None]:
     """Where the engine is not there, one line says so; or the test is skipped, if that was asked for."""
+    capture, shown = request.config.pluginmanager.getplugin("capturemanager"), nullcontext()
+    if engine.partition(":")[0] == "docker":
+        request.config.stash[_contained] = True
+        shown = shown if capture is None else capture.global_and_fixture_disabled()  # how far a pull is
     try:
-        yield
+        with shown:
+            yield
     except RuntimeError as error:
         from .engines.link import EngineMissing
 
@@ -250,8 +266,9 @@ def wschaos(
     from .harness import Chaos
 
     figures, dialect = _figures(request, wschaos_profile), _readable(wschaos_dialect)
-    with _engine_required(request):
-        chaos = Chaos(profile=figures, dialect=dialect, **_settings(request))
+    settings = _settings(request)
+    with _engine_required(request, settings["engine"]):
+        chaos = Chaos(profile=figures, dialect=dialect, **settings)
     with chaos:
         _keep(request, chaos)
         yield chaos
@@ -285,8 +302,10 @@ def wschaos_proxy(
         # Moved elsewhere by nobody's wish, the engine could not know that context.
         stays = "upstream_ssl" in options and engine_of(request.node) is None
         here = {"engine": "embedded", "repeat": repeat_command(request.node)} if stays else {}
-        with _engine_required(request):
-            proxy = ChaosProxy(upstream, **{"profile": figures, "dialect": dialect, **settings, **here, **options})
+        given = {"profile": figures, "dialect": dialect, **settings, **here, **options}
+        given["engine"] = engine_there_is(request.config, str(given["engine"]))
+        with _engine_required(request, given["engine"]):
+            proxy = ChaosProxy(upstream, **given)
         made.callback(proxy.stop)
         _keep(request, proxy)
         return proxy

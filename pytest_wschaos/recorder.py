@@ -220,8 +220,8 @@ def _complaint(dialect: Dialect, error: Exception) -> str:
 
 def _detail(meaning: Meaning) -> dict[str, Any]:
     """What is recorded of a message: no secret, and of the data only its digest."""
-    detail = {f.name: getattr(meaning, f.name) for f in dataclasses.fields(meaning)}
-    detail = {name: value for name, value in detail.items() if value is not None}
+    fields = dataclasses.fields(meaning)
+    detail = {field.name: value for field in fields if (value := getattr(meaning, field.name)) is not None}
     match meaning:
         case Ping() | Pong():
             return {"key": meaning.key, "level": "app"}

@@ -21,7 +21,8 @@ them: one test each. time_limit: virtual seconds. engine: as for the option."""
 
 NAMES = ("profile", "seed", "clock", "time_limit", "engine")
 CLOCKS = ("real", "virtual", "hybrid")
-ENGINES = "embedded, process, binary, auto, or the URL of a Toxiproxy's API (http://127.0.0.1:8474)"
+ENGINES = "embedded, process, binary, docker, auto, or the URL of a Toxiproxy's API (http://127.0.0.1:8474)"
+DOCKER_NETWORKS = "host, ports, or ports:COUNT"
 ENGINE_VARIABLE = "WSCHAOS_ENGINE"
 """Environment variable that names the engine; it goes before the ini value."""
 SWEEP = "_wschaos_sweep"
@@ -45,6 +46,7 @@ def add_options(parser: pytest.Parser) -> None:
         "seed": "seed of all randomness (default: a new one each session, shown with each failure)",
         "clock": "real (default), virtual (simulated network), hybrid (virtual time, real sockets), or several: a,b",
         "time_limit": "virtual seconds that a test may take (default: a day)",
+        "docker_network": f"of the engine 'docker': {DOCKER_NETWORKS} (default: host on Linux, else ports)",
         "engine": f"{ENGINES}; default: embedded, and process after a test that made it late",
     }
     for name, text in told.items():
@@ -58,6 +60,9 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(f"--wschaos-{name}", metavar=name.upper(), dest=f"wschaos_{name}", help=text)
         parser.addini(f"wschaos_{name}", text)
     parser.addini("wschaos_toxiproxy_binary", "path of toxiproxy-server for the engine 'binary' (default: from PATH)")
+    parser.addini(
+        "wschaos_toxiproxy_image", "image for the engine 'docker' (default: Shopify's, pulled where it is not there)"
+    )
     group.addoption("--wschaos-seeds", metavar="N", help="run each chaos test with N seeds, one after the other")
     group.addoption("--wschaos-skip-missing", action="store_true", help="skip tests whose engine is not there")
     group.addoption(
@@ -132,7 +137,13 @@ def check(config: pytest.Config) -> None:
     """
     try:
         seeds_of(config)
-        readers = {"seed": _seed, "clock": _clocks, "time_limit": _time_limit, "engine": _engine}
+        readers = {
+            "seed": _seed,
+            "clock": _clocks,
+            "time_limit": _time_limit,
+            "engine": _engine,
+            "docker_network": _docker_network,
+        }
         for name, read in readers.items():
             for given in (_by_option(config, name), _by_ini(config, name)):
                 if given is not None:
@@ -229,7 +240,9 @@ def session_engine(config: pytest.Config) -> str | None:
 
 
 def engine_there_is(config: pytest.Config, engine: str) -> str:
-    """What the name of an engine means: ``auto`` is the first that is there, ``binary`` may have its ini value."""
+    """What the name of an engine means: ``auto`` is the first that is there, others may have their ini values."""
+    if engine.partition(":")[0] == "docker":
+        return _container_there_is(config, engine)
     binary = config.getini("wschaos_toxiproxy_binary")
     if os.sep in binary:
         binary = str((config.inipath.parent if config.inipath else config.rootpath) / binary)
@@ -242,6 +255,34 @@ def engine_there_is(config: pytest.Config, engine: str) -> str:
     return f"binary:{binary}" if engine == "binary" and binary else engine
 
 
+def _container_there_is(config: pytest.Config, engine: str) -> str:
+    image, network = container_of(engine)
+    image = image or config.getini("wschaos_toxiproxy_image")
+    given = _by_option(config, "docker_network") or _by_ini(config, "docker_network")
+    if network is None and given is not None:
+        network = _docker_network(given)
+    return "docker" + (f":{image}" if image else ":" if network else "") + (f"?network={network}" if network else "")
+
+
+def container_of(engine: str) -> tuple[str | None, str | None]:
+    """Image and network of an engine, ``docker:IMAGE?network=NETWORK``; None: it names none."""
+    image, _, network = engine.partition(":")[2].partition("?network=")
+    return image or None, network or None
+
+
+def _docker_network(given: Given) -> str:
+    if not _is_docker_network(given.value):
+        wrong(f"{given.source} = {given.value!r}: must be {DOCKER_NETWORKS}")
+    return str(given.value)
+
+
+def _is_docker_network(value: str) -> bool:
+    kind, colon, count = value.partition(":")
+    if colon:
+        return kind == "ports" and count.isdecimal() and 0 < int(count[:6]) <= 1000
+    return kind in ("host", "ports")
+
+
 def _engine(given: Given) -> str:
     if not is_engine(given.value):
         wrong(f"{given.source} = {given.value!r}: must be {ENGINES}")
@@ -252,11 +293,14 @@ def is_engine(value: object) -> bool:
     """Whether it names an engine."""
     if not isinstance(value, str):
         return False
-    if value in ("embedded", "process", "binary", "auto"):
+    if value in ("embedded", "process", "binary", "docker", "auto"):
         return True
     kind, _, rest = value.partition(":")
     if kind == "binary":
         return bool(rest)
+    if kind == "docker":
+        image, asks, network = rest.partition("?network=")
+        return _is_docker_network(network) if asks else bool(image)
     host, _, port = rest.removeprefix("//").rstrip("/").rpartition(":")
     plain = bool(host) and not set(host) & set("/:@[]?#")  # of IPv6, toxiproxy-python knows nothing
     return kind == "http" and rest.startswith("//") and plain and port.isdecimal() and 0 < int(port[:6]) < 65536
@@ -280,7 +324,10 @@ def repeat_command(node: pytest.Item, engine: str | None = None) -> str:
         words = ["pytest", node.nodeid, f"--wschaos-seeds={seeds}"]
     else:
         words = ["pytest", sweep_of(node), f"--wschaos-seed={seed_of(node)}"]
-    given = {name: config.getoption(f"wschaos_{name}") for name in (*NAMES, "client", "scale") if name != "seed"}
+    given = {
+        name: config.getoption(f"wschaos_{name}")
+        for name in ("profile", "clock", "time_limit", "engine", "docker_network", "client", "scale")
+    }
     given["engine"] = given["engine"] or engine or os.environ.get(ENGINE_VARIABLE)
     words += [f"--wschaos-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
     return shlex.join(words)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
+from time import monotonic, sleep
 from typing import Any
 
 import requests
@@ -63,9 +64,40 @@ class Server:
             raise ToxiproxyError(f"{method} {url}: {checked.status_code} {checked.text.strip()}")
         return checked
 
+    def version(self) -> str:
+        """The version that it says it is.
+
+        Raises:
+            ToxiproxyError: what answers is no Toxiproxy, or nothing does.
+        """
+        try:
+            return str(self.call("GET", "/version").json()["version"])
+        except ToxiproxyError:
+            raise
+        except Exception as error:  # whatever listens there may answer anything
+            raise ToxiproxyError(f"GET http://{self.host}:{self.port}/version: {error}") from error
+
     def close(self) -> None:
         """Let go of the connections to it."""
         self._session.close()
+
+
+def answers(port: int, alive: Callable[[], bool], timeout: float) -> bool:
+    """Wait until a server answers on 127.0.0.1 that was just started; whether it does.
+
+    Args:
+        alive: whether it still runs.
+        timeout: seconds that it has.
+    """
+    end = monotonic() + timeout
+    with closing(Server("127.0.0.1", port)) as server:
+        while True:
+            with suppress(ToxiproxyError):
+                server.version()
+                return True
+            if not alive() or monotonic() > end:
+                return False
+            sleep(0.005)
 
 
 _asked: ContextVar[Server | None] = ContextVar("_asked", default=None)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
+import engines
 import pytest
 import trustme  # noqa: F401  # pytester takes back what a run in this process has imported; this cannot come twice
-from compat import servers
 
 from pytest_wschaos.engine.relay import new_loop
 from pytest_wschaos.settings import clock_of
@@ -34,52 +34,65 @@ SHELLS = ("relay", "asyncio")
 _running: list[pytest.Item] = []
 
 
-ON_BOTH_ENGINES = ("test_faults.py", "test_wss.py", "test_toxiproxy_fixture.py")
-"""Suites of which each test with a fixture of ours runs on each engine; the real one where there is one."""
-NOT_BEHIND_A_REAL_ONE = {
-    # A reset is passed on as an end, and an end may become a reset.
-    "test_abort_is_a_reset_for_the_client",
-    "test_a_client_that_has_just_connected_is_live",
-    "test_disconnect_is_a_fin_though_the_client_has_bytes_under_way",
-    "test_live_connections_end_at_once",
-    # What a client gets is on record before the real one's toxics.
-    "test_latency_in_one_direction_leaves_the_other",
-    # Its upstream is the engine, which has the upward half of what it does.
-    "test_the_proxy_of_the_test_is_there",
-    "test_faults_and_the_api_work_on_the_same_proxy",
-    # Its kernel answers SYNs.
-    "test_unanswered_attempts_hang_until_removal",
-}
-"""Tests of what is otherwise, or not there, behind a real Toxiproxy: tests/test_engine_real.py has what is instead."""
+FAULTS = ("test_faults.py", "test_wss.py", "test_toxiproxy_fixture.py")
+"""Suites of which each test with a fixture of ours runs on each engine, as all of ``compat`` does."""
 OUR_FIXTURES = {"wschaos", "wschaos_proxy"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engines", type=engines.some, default=engines.USUAL, help=engines.HELP)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "engine: runs on each engine, in real time")
+    config.addinivalue_line("markers", "deviation(where): where our engine is not as Toxiproxy; docs/engine.md has it")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of the engine for each shell, and one of each fault for each engine."""
-    chosen = any("engine" in mark.kwargs for mark in metafunc.definition.iter_markers("wschaos"))
-    if metafunc.definition.path.name in ON_BOTH_ENGINES and OUR_FIXTURES & set(metafunc.fixturenames) and not chosen:
+    """Make one test of the engine for each shell, and one of what the engines have in common for each of them."""
+    there = metafunc.config.getoption("engines")
+    if "engine" in metafunc.fixturenames and metafunc.definition.path.parent.name == "compat":
+        metafunc.parametrize("engine", there, scope="session")
+    elif _is_of_faults(metafunc):
         metafunc.fixturenames.append("engine")
-        engines = {"process": "process"}
-        if (binary := servers.binary()) is not None and metafunc.function.__name__ not in NOT_BEHIND_A_REAL_ONE:
-            engines["binary"] = f"binary:{binary}"
-        others = (pytest.param(id, marks=pytest.mark.wschaos(engine=name)) for id, name in engines.items())
+        here = metafunc.function.__name__ in engines.NOT_BEHIND_A_REAL_ONE
+        others = [name for name in there if name != "embedded" and not (here and name in engines.REAL)]
         metafunc.parametrize("engine", ["embedded", *others])
     if metafunc.definition.path.parent.name == "engine" and inspect.iscoroutinefunction(metafunc.function):
         metafunc.fixturenames.append("shell")
         metafunc.parametrize("shell", SHELLS)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _is_of_faults(metafunc: pytest.Metafunc) -> bool:
+    chosen = any("engine" in mark.kwargs for mark in metafunc.definition.iter_markers("wschaos"))
+    return metafunc.definition.path.name in FAULTS and bool(OUR_FIXTURES & set(metafunc.fixturenames)) and not chosen
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Only real time has a choice of shells, and of engines."""
-    items[:] = [item for item in items if not _other_way(item) or clock_of(item) == "real"]
+    there = config.getoption("engines")
+    items[:] = [item for item in items if _is_there(item, there)]
+    for item in items:
+        if _engine(item) and clock_of(item) == "real":
+            item.add_marker(pytest.mark.engine)
+
+
+def _is_there(item: pytest.Item, there: Container[str]) -> bool:
+    if clock_of(item) == "real":
+        return _engine(item) is None or _engine(item) in there
+    return _engine(item) in (None, "embedded") and _shell(item) != "asyncio"
 
 
 def _params(item: pytest.Item) -> Mapping[str, object]:
     return getattr(getattr(item, "callspec", None), "params", {})
 
 
-def _other_way(item: pytest.Item) -> bool:
-    return _shell(item) == "asyncio" or _params(item).get("engine") in ("process", "binary")
+def _engine(item: pytest.Item) -> str | None:
+    """The engine that a test runs on, where it is one of those that run on each."""
+    engine = _params(item).get("engine")
+    ours = item.path.parent.name == "compat" or item.path.name in FAULTS
+    return engine if ours and isinstance(engine, str) else None
 
 
 def _shell(item: pytest.Item) -> object:
@@ -89,6 +102,8 @@ def _shell(item: pytest.Item) -> object:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     _running[:] = [item]
+    if (engine := _engine(item)) not in (None, "embedded") and item.path.name in FAULTS:
+        item.add_marker(pytest.mark.wschaos(engine=engines.required(engine)), append=False)
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from pytest_wschaos import __version__
@@ -28,11 +29,11 @@ class Running:
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-W", "error", "-c", "from pytest_wschaos.cli import main; raise SystemExit(main())"]
         self.process = subprocess.Popen(
-            [*command, "reference-server", "--port", "0", *arguments],
+            [*command, "reference-server", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "WSCHAOS_PORT": "0", **(environment or {})},
         )
         self.first = self.line()
         found = re.match(r"listening on (ws://127\.0\.0\.1:\d+/ws)(?:, token (\S+))?$", self.first)
@@ -44,11 +45,12 @@ class Running:
         return self.process.stdout.readline().rstrip()
 
     @contextlib.contextmanager
-    def ready(self, token: str) -> Iterator[ClientConnection]:
-        """A client that has been welcomed."""
-        with connect(self.url, close_timeout=0.1) as client:
+    def ready(self, token: str, **headers: str) -> Iterator[ClientConnection]:
+        """A client that has been welcomed; ``welcome`` is what it was told."""
+        with connect(self.url, close_timeout=0.1, additional_headers=headers) as client:
             client.send(json.dumps({"type": "auth", "token": token}))
-            assert json.loads(client.recv(LATER))["type"] == "welcome"
+            self.welcome = json.loads(client.recv(LATER))
+            assert self.welcome["type"] == "welcome"
             yield client
 
     def end(self) -> tuple[int, str, str]:
@@ -112,6 +114,102 @@ def test_tokens_come_from_the_options_or_the_environment_and_are_not_printed(
         status, out, errors = command.end()
     assert status == 0
     assert "mine" not in out + errors
+
+
+def refused(command: Running, token: str) -> str:
+    """How a client is turned away."""
+    with connect(command.url, close_timeout=0.1) as client:
+        client.send(json.dumps({"type": "auth", "token": token}))
+        with pytest.raises(ConnectionClosed) as caught:
+            client.recv(LATER)
+    assert caught.value.rcvd is not None
+    return caught.value.rcvd.reason
+
+
+def test_the_tokens_of_a_file_stand_as_it_says_now(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    path.write_text('{"good": ["mine", "both"], "expired": ["old", "both"]}')
+    with running(environment={"WSCHAOS_TOKENS": str(path), "WSCHAOS_TOKEN": "unused"}) as command:
+        assert command.token is None
+        with command.ready("mine"):
+            pass
+        assert refused(command, "old") == "token expired"
+        assert refused(command, "both") == "token expired"
+        assert refused(command, "unused") == "token unknown"
+        path.write_text('{"good": ["old"], "revoked": ["mine"]}')
+        assert refused(command, "mine") == "token revoked"
+        path.write_text('{"good": ["mine"')  # somebody is writing
+        with command.ready("old"):
+            pass
+        path.unlink()
+        assert refused(command, "mine") == "token revoked"
+        command.process.send_signal(signal.SIGTERM)
+        status, _, errors = command.end()
+    assert status == 0
+    assert f"{path}: not JSON; what it said last holds" in errors
+    assert f"{path}: No such file or directory; what it said last holds" in errors
+    assert "mine" not in errors
+
+
+def test_options_go_before_the_environment(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.toml"
+    profile.write_text("[heartbeat]\nserver_interval = 7\n")
+    environment = {"WSCHAOS_PORT": "x", "WSCHAOS_PROFILE": "nope", "WSCHAOS_TOKENS": str(tmp_path / "none.json")}
+    options = ["--port", "0", "--profile", str(profile), "--token", "mine"]
+    with running(*options, environment=environment) as command, command.ready("mine"):
+        assert command.welcome["ping_interval"] == 7
+
+
+def test_profile_and_origins_come_from_the_environment(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text('{"heartbeat": {"server_interval": 7}}')
+    environment = {
+        "WSCHAOS_PROFILE": str(profile),
+        "WSCHAOS_ORIGINS": "https://app.example, http://localhost:3000",
+        "WSCHAOS_TOKEN": "mine",
+    }
+    with running(environment=environment) as command:
+        with command.ready("mine", Origin="http://localhost:3000"):
+            assert command.welcome["ping_interval"] == 7
+        with pytest.raises(InvalidStatus, match="403"), command.ready("mine", Origin="https://foreign.example"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("WSCHAOS_PORT", "x", "'x': must be a port, 0 to 65535"),
+        ("WSCHAOS_PROFILE", "nope", "no preset named 'nope': there are default, rfc6455, websockets"),
+        ("WSCHAOS_ORIGINS", "https://a.example,,", "'': must be origins such as https://app.example:8443, "),
+        ("WSCHAOS_ORIGINS", "a.example", "'a.example': must be origins such as "),
+        ("WSCHAOS_ORIGINS", "https://a.example/", "'https://a.example/': must be origins such as "),
+        ("WSCHAOS_TOKENS", "none.json", "none.json: No such file or directory"),
+        ("WSCHAOS_TOKENS", '["secret"', "tokens.json: not JSON"),
+        ("WSCHAOS_TOKENS", "[" * 100_000, "tokens.json: not JSON"),
+        ("WSCHAOS_TOKENS", '["secret"]', "tokens.json: must be a JSON object of the lists good, expired, revoked"),
+        ("WSCHAOS_TOKENS", '{"god": ["secret"]}', "tokens.json: must be a JSON object of the lists good, "),
+        ("WSCHAOS_TOKENS", '{"good": "secret"}', "tokens.json: good: must be a list of strings that are not empty"),
+        ("WSCHAOS_TOKENS", '{"expired": [""]}', "tokens.json: expired: must be a list of strings that are not empty"),
+    ],
+)
+def test_a_variable_that_is_no_good_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    value: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if value.startswith(("[", "{")):
+        Path("tokens.json").write_text(value)
+        value = "tokens.json"
+    monkeypatch.setenv(name, value)
+    assert main(["reference-server"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"wschaos reference-server: {name}: {told}")
+    assert line.count("\n") == 1
+    assert "secret" not in line
 
 
 def test_a_port_in_use_is_named_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:

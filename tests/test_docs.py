@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import test_serve
+from compat import test_deviations
+from engine import test_connection
 
 from pytest_wschaos import Profile
 from pytest_wschaos.engine import events
@@ -62,6 +65,20 @@ def test_the_bounds_of_events_are_those_of_the_code() -> None:
     assert f"longer than {events.LONGEST} characters" in page
 
 
+def test_each_deviation_from_toxiproxy_is_told_and_tested_and_no_other() -> None:
+    page = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8").partition("| where | Toxiproxy 2.12.0 | here |")[2]
+    told = re.findall(r"^\| (?!--)(.*?) \| ", page.partition("\n\n")[0], re.MULTILINE)
+    modules = (test_deviations, test_serve, test_connection)
+    tested = [
+        mark.args[0]
+        for module in modules
+        for test in vars(module).values()
+        for mark in getattr(test, "pytestmark", ())
+        if mark.name == "deviation"
+    ]
+    assert sorted(set(tested)) == sorted(told)
+
+
 def test_the_test_of_wss_passes_as_it_is_written(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(test_it=next(block for block in code("docs/faults.md") if "ssl_context" in block))
@@ -72,6 +89,15 @@ def test_the_test_of_wss_passes_as_it_is_written(pytester: pytest.Pytester) -> N
 def test_the_first_test_is_that_of_the_examples() -> None:
     example = (ROOT / "examples" / "test_first.py").read_text(encoding="utf-8")
     assert code("README.md")[0] == example.partition('"""\n\n')[2]
+
+
+def test_the_lines_for_ci_are_those_of_the_workflow() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## CI\n")[2]
+    install, toxiproxy, test = page.partition("```sh\n")[2].partition("```")[0].splitlines()
+    steps = re.findall(r"- run: (.*)", (ROOT / "examples" / "ci" / "github-actions.yml").read_text(encoding="utf-8"))
+    assert toxiproxy in steps
+    assert test.replace(" examples ", " ") in steps
+    assert install.replace("'.[examples]'", "pytest-wschaos") in steps
 
 
 def test_the_reactions_to_close_codes_are_those_of_the_code() -> None:

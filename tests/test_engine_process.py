@@ -267,7 +267,7 @@ def test_a_platform_that_cannot_hand_sockets_over_says_so(monkeypatch: pytest.Mo
 
 
 def test_there_is_no_such_engine() -> None:
-    with pytest.raises(ValueError, match="engine = 'procces': must be embedded, process, binary, auto, or"):
+    with pytest.raises(ValueError, match="engine = 'procces': must be embedded, process, binary, docker, auto, or"):
         Chaos(engine="procces")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -16,13 +17,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from compat import servers
+from engines import NOT_BEHIND_A_REAL_ONE, program
 from talk import LATER
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from pytest_wschaos import Chaos, Profile
 from pytest_wschaos.background import LoopThread
 from pytest_wschaos.checks.bite import toothless
+from pytest_wschaos.engine.front import BeDown, Front
 from pytest_wschaos.engines import named, real
 from pytest_wschaos.engines.binary import Binary, shared
 from pytest_wschaos.engines.embedded import Embedded
@@ -38,11 +41,7 @@ QUICK = Profile.preset("default").scaled(0.05)
 @pytest.fixture(scope="module")
 def binary() -> str:
     """Where the program is."""
-    if (found := servers.binary()) is not None:
-        return found
-    if os.environ.get(servers.REQUIRE) == "1":
-        pytest.fail(servers.HOW, pytrace=False)
-    pytest.skip(servers.HOW)
+    return program()
 
 
 @pytest.fixture
@@ -86,6 +85,10 @@ def test_the_proxy_in_front_is_the_real_one(chaos: Chaos, client: Client) -> Non
         assert echo.recv(LATER) == "through both"
     chaos.stop()
     assert client.proxies() == {}
+
+
+def test_what_is_instead_is_tested_here() -> None:
+    assert set(NOT_BEHIND_A_REAL_ONE.values()) <= globals().keys()
 
 
 def test_it_carries_out_what_it_can(chaos: Chaos, client: Client) -> None:
@@ -143,6 +146,43 @@ def test_a_reset_reaches_the_client_as_an_end(chaos: Chaos) -> None:
     assert chaos.wait("cut", timeout=LATER)["how"] == "reset"
 
 
+def test_a_reset_reaches_a_client_on_wss_as_an_end(chaos: Chaos) -> None:
+    with connect(chaos.wss_echo_url, ssl=chaos.ssl_context, proxy=None) as client:
+        chaos.abort()
+        with pytest.raises(ConnectionClosedError) as caught:
+            client.recv(LATER)
+    assert not isinstance(caught.value.__cause__, ConnectionResetError)
+    assert chaos.wait("cut", timeout=LATER)["how"] == "reset"
+
+
+@pytest.mark.parametrize("name", ["abort", "disconnect"])
+def test_a_client_is_live_when_the_engine_has_it(chaos: Chaos, name: str) -> None:
+    for _ in range(20):
+        with socket.create_connection((chaos.host, chaos.port), LATER) as client:
+            chaos.wait("attempt", timeout=LATER)
+            getattr(chaos, name)()
+            assert client.recv(1) == b""
+
+
+def test_bytes_under_way_may_become_a_reset(chaos: Chaos) -> None:
+    with chaos.bandwidth(10_000, must_bite=False), socket.create_connection((chaos.host, chaos.port), LATER) as client:
+        chaos.wait("attempt", timeout=LATER)
+        client.sendall(bytes(400_000))
+        chaos.disconnect()
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+    assert chaos.wait("cut", timeout=LATER)["how"] == "fin"
+
+
+def test_what_a_client_gets_is_on_record_before_its_latency(chaos: Chaos) -> None:
+    with connect(chaos.echo_url) as echo, chaos.latency(0.1, direction="down"):
+        echo.send("slow")
+        assert echo.recv(LATER) == "slow"
+        got = chaos.timeline.now()
+    (told,) = (event for event in chaos.timeline if (event.kind, event.place, event.way) == ("text", "client", "down"))
+    assert got - told.at >= 0.099
+
+
 def test_where_its_kernel_answers_a_client_waits_for_the_engine(chaos: Chaos) -> None:
     async def attempt() -> None:
         reader, writer = await asyncio.open_connection(chaos.host, chaos.port)
@@ -154,6 +194,17 @@ def test_where_its_kernel_answers_a_client_waits_for_the_engine(chaos: Chaos) ->
     with chaos.unanswered():
         asyncio.run(attempt())
     assert chaos.wait("fault", timeout=LATER)["silent"] is True
+
+
+def test_the_api_has_the_downward_half_of_a_fault(chaos: Chaos, client: Client) -> None:
+    chaos.serve_api()
+    fault = chaos.latency(0.01, must_bite=False)
+    assert list(toxics(client)) == [f"wschaos-latency-{fault.id}-downstream"]
+    with connected(*chaos.api[:2], prefix=chaos.api.prefix) as ours:
+        assert ours.reset()
+    assert toxics(client) == {}
+    fault.remove()
+    assert chaos.wait("healed", timeout=LATER)["fault"] == "latency"
 
 
 def test_a_client_is_judged_behind_it(chaos: Chaos) -> None:
@@ -274,6 +325,21 @@ def test_attempts_are_seen_while_it_refuses(
         assert chaos.freeze().sees_refused
 
 
+def test_a_server_that_was_down_is_brought_up_once(chaos: Chaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    healed: list[int] = []
+    heal = BeDown.heal
+
+    async def once(self: BeDown, front: Front, id: int) -> None:
+        healed.append(id)
+        await heal(self, front, id)
+
+    monkeypatch.setattr(BeDown, "heal", once)
+    with chaos.refuse(must_bite=False), chaos.refuse(must_bite=False):
+        pass
+    assert healed == [2, 1]
+    assert [event["id"] for event in chaos.freeze().events if event.kind == "healed"] == [2, 1]
+
+
 def test_a_name_that_means_something_in_a_url_is_a_name(chaos: Chaos) -> None:
     with connect(chaos.url_for("a/b?c#d%2F").replace("/ws", "/echo")) as echo, chaos.latency(0.01):
         echo.send("there")
@@ -312,9 +378,8 @@ def named_real(url: str) -> None:
     runner = LoopThread()
     try:
         recorder = Recorder(Timeline(runner.loop.time))
-        real.Real(
-            Embedded(runner, recorder, "127.0.0.1:9", None, seed=0), named.find(url), recorder.timeline, slowest=1
-        )
+        here = Embedded(runner, recorder, "127.0.0.1:9", None, seed=0)
+        real.Real(here, *named.find(url), recorder.timeline, slowest=1)
     finally:
         runner.stop()
 

@@ -132,7 +132,10 @@ def test_a_fault_heals_though_the_block_raises(chaos: Chaos, name: str) -> None:
 def test_faults_apply_to_every_listener(chaos: Chaos, name: str) -> None:
     url = chaos.url_for("second").replace("/ws", "/echo")
     with FAULTS[name](chaos):
-        with contextlib.suppress(OSError, WebSocketException, TimeoutError), connect_sync(url, open_timeout=NOTHING):
+        with (
+            contextlib.suppress(OSError, WebSocketException, TimeoutError),
+            connect_sync(url, open_timeout=NOTHING, close_timeout=NOTHING),
+        ):
             pass
         if name != "unanswered":
             assert chaos.wait("attempt", client="second").client == "second"

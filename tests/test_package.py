@@ -62,6 +62,25 @@ def test_chaos_makes_no_certificates_until_it_is_asked_for_one(tmp_path: Path) -
     assert {"trustme"} <= modules_after(code.replace("url", "wss_url"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("engine", "needs"),
+    [
+        ("embedded", set()),
+        ("process", {"pytest_wschaos.engines.process"}),
+        ("http://127.0.0.1:9", {"toxiproxy", "requests"}),
+        ("docker", {"toxiproxy", "requests", "docker"}),
+    ],
+)
+def test_chaos_imports_what_its_engine_needs(tmp_path: Path, engine: str, needs: set[str]) -> None:
+    code = (
+        "import os; os.environ['DOCKER_HOST'] = 'tcp://127.0.0.1:9'\n"
+        "from pytest_wschaos import Chaos\n"
+        f"try:\n    with Chaos(engine={engine!r}): pass\nexcept RuntimeError: pass"  # what is named is not there
+    )
+    all = {"pytest_wschaos.engines.process", "toxiproxy", "requests", "docker"}
+    assert modules_after(code, tmp_path) & all == needs
+
+
 def test_a_project_that_does_not_use_the_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "test_other.py").write_text("def test_nothing():\n    assert True\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

@@ -306,9 +306,9 @@ def test_the_engine_is_chosen_by_option_variable_or_ini_value(
     monkeypatch.setenv("WSCHAOS_ENGINE", "process")
     assert engines("-o", "wschaos_engine=embedded") == process
     assert engines("--wschaos-engine=embedded") == embedded
-    monkeypatch.setenv("WSCHAOS_ENGINE", "docker")
+    monkeypatch.setenv("WSCHAOS_ENGINE", "podman")
     result = project.runpytest_inprocess()
-    result.stderr.fnmatch_lines([f"ERROR: environment variable WSCHAOS_ENGINE = 'docker': must be {ENGINES}"])
+    result.stderr.fnmatch_lines([f"ERROR: environment variable WSCHAOS_ENGINE = 'podman': must be {ENGINES}"])
 
 
 HELD_UP = """
@@ -400,6 +400,18 @@ def test_auto_says_what_it_has_come_to(project: pytest.Pytester, monkeypatch: py
     result.stdout.fnmatch_lines(["wschaos: engine auto: embedded"])
 
 
+def test_auto_of_a_proxy_is_that_of_the_session(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named, "DEFAULT", "http://127.0.0.1:9")
+    program = project.makefile("", program="#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    project.makepyfile(
+        "def test_it(wschaos, wschaos_proxy):\n    wschaos_proxy(f'127.0.0.1:{wschaos.server.port}', engine='auto')\n"
+    )
+    result = project.runpytest_inprocess("-o", "wschaos_toxiproxy_binary=./program")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"engine 'binary': {program} does not answer; it said:"])
+
+
 def test_without_a_seed_all_tests_of_a_session_share_a_new_one(project: pytest.Pytester) -> None:
     project.makepyfile("def test_a(wschaos):\n    print('PLAIN', wschaos.seed, '.')\n")
     first, second = (told(project.runpytest_inprocess("-s"))["PLAIN"] for _ in range(2))
@@ -457,7 +469,7 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
         "engine=",
         "1": "test_bad.py::test_8: marker wschaos does not take an argument without a name: only "
         "profile=, seed=, clock=, time_limit=, engine=",
-        "engine='docker'": f"marker wschaos(engine) = 'docker': must be {ENGINES}",
+        "engine='podman'": f"marker wschaos(engine) = 'podman': must be {ENGINES}",
     }
     project.makefile(".toml", bad="[backoff]\nfactor = 0.5\n")
     tests = [f"@pytest.mark.wschaos({mark})\ndef test_{n}(wschaos): pass\n" for n, mark in enumerate(wrong)]
@@ -473,8 +485,8 @@ def test_a_marker_that_cannot_be_is_one_clear_line(project: pytest.Pytester) -> 
         (["--wschaos-seed=abc"], "--wschaos-seed = 'abc': must be a whole number"),
         (["--wschaos-seed="], "--wschaos-seed = '': must be a whole number"),
         (["-o", "wschaos_seed=abc"], "ini value wschaos_seed = 'abc': must be a whole number"),
-        (["--wschaos-engine=docker"], f"--wschaos-engine = 'docker': must be {ENGINES}"),
-        (["-o", "wschaos_engine=docker"], f"ini value wschaos_engine = 'docker': must be {ENGINES}"),
+        (["--wschaos-engine=podman"], f"--wschaos-engine = 'podman': must be {ENGINES}"),
+        (["-o", "wschaos_engine=podman"], f"ini value wschaos_engine = 'podman': must be {ENGINES}"),
         (["--wschaos-seeds=0"], "--wschaos-seeds = 0: must be a whole number, 1 or more"),
         (
             ["--wschaos-clock=fast"],

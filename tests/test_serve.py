@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -12,94 +11,17 @@ import resource
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import LATER, SOON, Running, serving
 
 from pytest_wschaos.cli import main
 from pytest_wschaos.engine import open_files
 from pytest_wschaos.serve import OneLine, Settings, serve
-
-LATER = 20.0
-SOON = 5.0
-"""Seconds in which the API must answer on a busy machine; on an idle one it takes milliseconds."""
-COMMAND = [
-    sys.executable,
-    "-W",
-    "error",
-    "-c",
-    "from pytest_wschaos.cli import main; raise SystemExit(main())",
-    "serve",
-]
-
-
-class Running:
-    """The command in a process of its own."""
-
-    def __init__(self, *arguments: str, files: int | None = None) -> None:
-        def limit() -> None:
-            if files is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-
-        self.process = subprocess.Popen(
-            [*COMMAND, "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=limit,
-        )
-        self.first = self.line()
-        found = re.match(r"listening on http://127\.0\.0\.1:(\d+)$", self.first)
-        assert found, (self.first, self.process.communicate(timeout=LATER)[1])
-        self.port = int(found[1])
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip()
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """The body of an answer, which comes soon."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SOON)
-        with contextlib.closing(connection):
-            connection.request(method, path, None if body is None else json.dumps(body))
-            answer = connection.getresponse()
-            text = answer.read()
-            assert answer.status < 300, text
-            return json.loads(text) if text else None
-
-    def proxy(self, upstream: str, name: str = "p") -> tuple[str, int]:
-        """A new proxy's host and port."""
-        made = self.ask("POST", "/proxies", {"name": name, "listen": "127.0.0.1:0", "upstream": upstream})
-        host, _, port = made["listen"].rpartition(":")
-        return host, int(port)
-
-    def sockets(self) -> int:
-        """How many sockets it has open."""
-        count = 0
-        for number in os.listdir(f"/proc/{self.process.pid}/fd"):
-            with contextlib.suppress(OSError):
-                count += os.readlink(f"/proc/{self.process.pid}/fd/{number}").startswith("socket:")
-        return count
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, errors = self.process.communicate(timeout=LATER)
-        return self.process.returncode, out, errors
-
-
-@contextlib.contextmanager
-def serving(*arguments: str, files: int | None = None) -> Iterator[Running]:
-    command = Running(*arguments, files=files)
-    try:
-        yield command
-    finally:
-        command.process.kill()
-        command.process.communicate()
 
 
 def config(path: Path, *entries: object) -> str:
@@ -151,6 +73,7 @@ def test_a_signal_right_after_the_first_line_ends_it_too() -> None:
         assert command.end() == (0, "", "")
 
 
+@pytest.mark.deviation("`toxics` in POST `/proxies`, `/populate`, configuration")
 def test_the_proxies_of_the_configuration_are_there_and_told(tmp_path: Path) -> None:
     off = {"name": "off", "listen": "", "upstream": "x:1", "enabled": False}
     toxics = [LATENCY, {"type": "noop", "name": "n", "stream": "upstream"}]
@@ -218,6 +141,7 @@ def test_debug_tells_of_requests() -> None:
     assert "GET /version: 200" in errors
 
 
+@pytest.mark.deviation("`--seed`")
 def test_the_seed_repeats_the_chaos() -> None:
     def arrived(seed: int) -> list[bool]:
         """Which of 20 connections is spared by a toxic of toxicity 0.5."""
@@ -245,6 +169,7 @@ def test_the_seed_repeats_the_chaos() -> None:
 # --- what it refuses ---
 
 
+@pytest.mark.deviation("a configuration file that is wrong")
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -280,6 +205,7 @@ def test_a_configuration_that_is_wrong_is_one_clear_line(
     assert errors.count("\n") == 1
 
 
+@pytest.mark.deviation("the API's port is taken")
 def test_a_port_in_use_is_named_with_the_remedy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -307,6 +233,15 @@ def test_options_that_are_none(capsys: pytest.CaptureFixture[str], arguments: li
         main(["serve", *arguments])
     assert caught.value.code == 2
     assert arguments[1] in capsys.readouterr().err
+
+
+@pytest.mark.deviation("`-proxy-metrics`, `-runtime-metrics`")
+@pytest.mark.parametrize("option", ["-proxy-metrics", "-runtime-metrics"])
+def test_there_are_no_metrics(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", option])
+    assert caught.value.code == 2
+    assert option in capsys.readouterr().err
 
 
 # --- what it survives ---
@@ -447,6 +382,7 @@ async def test_api_clients_that_idle_do_not_take_the_last_descriptors() -> None:
         assert command.end() == (0, "", "")
 
 
+@pytest.mark.deviation("no file descriptors are left")
 @pytest.mark.asyncio
 async def test_without_descriptors_the_api_answers_and_clients_are_reset() -> None:
     with serving(files=128) as command:

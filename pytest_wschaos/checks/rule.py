@@ -114,8 +114,14 @@ def _verdict(rule: Rule, story: Story, profile: Profile) -> Verdict:
     outcome = finding.outcome
     if rule.level == "SHOULD" and outcome is Outcome.FAIL:
         outcome = Outcome.NON_STRICT
-    figures = {name: operator.attrgetter(name)(profile) for name in rule.figures}
+    figures = {name: _figure(name)(profile) for name in rule.figures}
     return Verdict(rule.id, outcome, rule.requirement, finding.seen, figures, finding.measured, finding.at)
+
+
+@functools.cache
+def _figure(name: str) -> Callable[[Profile], Any]:
+    """What reads a figure that is named as ``area.figure``."""
+    return operator.attrgetter(name)
 
 
 def _finding(rule: Rule, story: Story, profile: Profile) -> Finding:

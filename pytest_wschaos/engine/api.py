@@ -179,7 +179,7 @@ class Api:
         fields = Fields(go_json.read(body), "", TOXIC_UPDATE)
         fields.fields("attributes", f"toxics.{_struct(toxic.type)}")
         toxicity = fields.float32("toxicity")
-        attributes = read_attributes(fields.called(_struct(toxic.type)), TOXICS[toxic.type].defaults)
+        attributes = read_attributes(fields, toxic.type)
         return _json(200, show_toxic(proxy.update_toxic(toxic.name, attributes=attributes, toxicity=toxicity)))
 
     async def _remove(self, body: bytes, names: list[str]) -> Response:
@@ -285,7 +285,7 @@ def read_toxic(value: Any, taken: Container[str]) -> NewToxic:
     type = type or ""
     stream = "downstream" if stream is None else stream
     name, known = check_toxic(type, stream, name, taken)
-    attributes = read_attributes(fields.called(_struct(type)), known)
+    attributes = read_attributes(fields, type)
     TOXICS[type].check({**known, **attributes})
     connections = fields.any("connections")
     Targets(connections, 0)
@@ -294,13 +294,15 @@ def read_toxic(value: Any, taken: Container[str]) -> NewToxic:
 
 def _struct(type: str) -> str:
     """What Go calls a toxic of a type."""
-    return f"{TOXICS[type].__name__}Toxic"
+    return "ResetToxic" if type == "reset_peer" else f"{TOXICS[type].__name__}Toxic"
 
 
-def read_attributes(fields: Fields, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes that are given, of those that the toxic has."""
-    given = fields.fields("attributes")
-    return {key: value for key, default in defaults.items() if (value := given.like(key, default)) is not None}
+def read_attributes(fields: Fields, type: str) -> dict[str, Any]:
+    """The attributes that are given, of those that a toxic of a type has."""
+    given = fields.called(_struct(type)).fields("attributes")
+    given.integers = "int" if type == "slicer" else "int64"
+    known = TOXICS[type].defaults
+    return {key: value for key, default in known.items() if (value := given.like(key, default)) is not None}
 
 
 def show_proxy(proxy: Proxy) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Engine:
 
     def __init__(self, *, seed: int = 0, observer: Observer = SILENT) -> None:
         self.proxies: dict[str, Proxy] = {}
+        self._leaving: list[Proxy] = []
+        """Those that were deleted or replaced, and have connections whose last bytes are on their way."""
         self._seed = seed
         self._observers = Observers(observer)
         self._refusals: Refusals | None = None
@@ -121,7 +123,7 @@ class Engine:
         if enabled:
             await proxy.start()
         if (replaced := self.proxies.get(name)) is not None:
-            replaced.forgotten()
+            self._forget(replaced)
         self.proxies[name] = proxy
         proxy.announce()
         return proxy
@@ -165,7 +167,11 @@ class Engine:
             proxy = self.proxy(name)
             proxy.retire()
             del self.proxies[name]
-            proxy.forgotten()
+            self._forget(proxy)
+
+    def _forget(self, proxy: Proxy) -> None:
+        proxy.forgotten()
+        self._leaving = [one for one in (*self._leaving, proxy) if one.connections]
 
     async def start(self, name: str) -> None:
         """Let a proxy listen again; nothing happens where it does, or where there is none.
@@ -197,8 +203,9 @@ class Engine:
 
     def stop(self) -> None:
         """Let go of every socket, at once."""
-        for proxy in self.proxies.values():
+        for proxy in (*self.proxies.values(), *self._leaving):
             proxy.drop()
         self.proxies.clear()
+        self._leaving.clear()
         if self._refusals is not None:
             self._refusals.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -342,6 +343,7 @@ def unmask(payload: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
 
 
+@functools.lru_cache(maxsize=4)  # it passes both sides of the proxy
 def parse_head(text: str) -> Head:
     """A head from its text, without the empty line.
 

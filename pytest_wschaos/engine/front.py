@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Tell = Callable[..., None]
 """``tell(kind, **detail)`` is told when a fault begins and when it is healed."""
 
+LOCAL = "127.0.0.1"
+
 Trust = ssl.SSLContext | Literal["system"] | None
 """What is trusted where the engine speaks TLS with the server; None: it does not."""
 
@@ -53,9 +55,12 @@ class Front:
     Args:
         upstream: ``host:port`` of the server.
         seed: where the engine's randomness comes from.
+        host: the address of this machine on which it listens.
     """
 
-    def __init__(self, upstream: str, trust: Trust, *, seed: int, observer: Observer, tell: Tell) -> None:
+    def __init__(
+        self, upstream: str, trust: Trust, *, seed: int, observer: Observer, tell: Tell, host: str = LOCAL
+    ) -> None:
         self.engine = Engine(seed=seed, observer=observer)
         self.toxics: dict[int, Toxics] = {}
         self.down: dict[int, Down] = {}
@@ -66,6 +71,7 @@ class Front:
         self._terminating: set[str] = set()  # the listeners that end TLS
         self._stopped: list[str] = []  # the listeners that refuse because of a fault
         self._upstream = upstream
+        self._host = host
         self._trust = ssl.create_default_context() if trust == "system" else trust
         self._observer = observer
         self._tell = tell
@@ -86,7 +92,7 @@ class Front:
             self._good = certificate
             self._terminating.add(name)
             tls = Tls(presenting(self._certificate), self._trust)
-        proxy = await self.engine.create(name, "127.0.0.1:0", self._upstream, tls=tls)
+        proxy = await self.engine.create(name, f"{self._host}:0", self._upstream, tls=tls)
         for toxics in self.toxics.values():
             toxics.add(proxy)
         if self.down:

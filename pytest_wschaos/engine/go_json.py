@@ -87,6 +87,8 @@ class Fields:
             raise bad_body(f"json: cannot unmarshal {kind(value)} into Go value of type {name}")
         self._values: Mapping[str, Any] = value or {}
         self._struct = struct
+        self.integers = "int64"
+        """What Go calls the type of its integers, which have 64 bits."""
 
     def called(self, struct: str) -> Fields:
         """The same, under another name."""
@@ -119,7 +121,7 @@ class Fields:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
-            raise self._wrong(key, "int64")
+            raise self._wrong(key, self.integers)
         return value
 
     def float32(self, key: str) -> float | None:
@@ -171,7 +173,7 @@ class Fields:
         return value or []
 
     def _wrong(self, key: str, type: str) -> BadRequest:
-        found = kind(self._values[key], exact=type in ("int64", "float32"))
+        found = kind(self._values[key], exact=type in ("int", "int64", "float32"))
         return bad_body(f"json: cannot unmarshal {found} into Go struct field {self._struct}.{key} of type {type}")
 
 

@@ -56,7 +56,8 @@ def response(head: Head) -> dict[str, Any]:
 
 def status(head: Head) -> int:
     """The status of an answer; 0 where it is no number."""
-    return int(head.start[1]) if re.fullmatch(r"[0-9]{3}", head.start[1]) else 0
+    code = head.start[1]
+    return int(code) if len(code) == 3 and code.isascii() and code.isdigit() else 0
 
 
 def _host(authority: str) -> str:

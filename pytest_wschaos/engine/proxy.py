@@ -104,10 +104,8 @@ def _port(text: str) -> int:
     if not text.removeprefix("-").isdecimal() or not text.isascii():
         try:
             return socket.getservbyname(text, "tcp") if text else 0
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a zero byte
             raise CannotListen(f"lookup tcp/{text}: unknown port") from None
-        except ValueError:  # a zero byte
-            raise CannotListen(f"lookup tcp/{text}: invalid argument") from None
     if not 0 <= int(text[:20]) <= 65535:
         raise CannotListen(f"address {text}: invalid port")
     return int(text)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-from time import monotonic, sleep
 
-from ..toxiproxy import Server, ToxiproxyError
+from ..engine.refusals import reserve
+from ..toxiproxy import answers
 from .link import EngineMissing
 from .shared import Shared, Started
 
@@ -46,31 +44,28 @@ class Binary(Started):
             raise EngineMissing(
                 f"engine 'binary': {what}: install Toxiproxy 2.12, or name it by the ini value wschaos_toxiproxy_binary"
             )
-        self.port = _free_port()
+        kept = reserve("127.0.0.1", 0)
+        assert kept is not None
+        with kept:  # nobody else is given the port until it listens
+            self.port = kept.getsockname()[1]
+            self._start(found)
+
+    def _start(self, path: str) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "sh", found, "-host", "127.0.0.1", "-port", str(self.port)],
+            ["/bin/sh", "-c", GUARD, "sh", path, "-host", "127.0.0.1", "-port", str(self.port)],
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=self._output,
             start_new_session=True,  # Ctrl-C is for the tests
         )
         try:
-            self._wait(found)
+            if not answers(self.port, lambda: self.alive, START_TIMEOUT):
+                said = self.said or "(nothing)"
+                raise EngineMissing(f"engine 'binary': {path} does not answer; it said:\n{said}")
         except BaseException:
             self.stop()
             raise
-
-    def _wait(self, path: str) -> None:
-        end = monotonic() + START_TIMEOUT
-        while True:
-            server = Server("127.0.0.1", self.port)
-            with contextlib.closing(server), contextlib.suppress(ToxiproxyError):
-                server.call("GET", "/version")
-                return
-            if self._process.poll() is not None or monotonic() > end:
-                raise EngineMissing(f"engine 'binary': {path} does not answer; it said:\n{self.said or '(nothing)'}")
-            sleep(0.005)
 
     def stop(self) -> None:
         """End it."""
@@ -82,12 +77,6 @@ class Binary(Started):
             os.killpg(self._process.pid, signal.SIGKILL)  # with the server
             self._process.wait()
         self._output.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 _shared: dict[str | None, Shared[Binary]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.front import Action, Front, Trust
+from ..engine.front import LOCAL, Action, Front, Trust
 from ..inline import Runner
 from ..recorder import Recorder
 from .link import Api, Link
@@ -17,12 +17,14 @@ class Embedded(Link):
     Args:
         runner: runs it.
         recorder: is told of what it sees.
-        upstream, trust, seed: as for the front.
+        upstream, trust, seed, host: as for the front.
     """
 
-    def __init__(self, runner: Runner, recorder: Recorder, upstream: str, trust: Trust, *, seed: int) -> None:
+    def __init__(
+        self, runner: Runner, recorder: Recorder, upstream: str, trust: Trust, *, seed: int, host: str = LOCAL
+    ) -> None:
         self._runner = runner
-        self._front = Front(upstream, trust, seed=seed, observer=recorder, tell=recorder.timeline.tell)
+        self._front = Front(upstream, trust, seed=seed, observer=recorder, tell=recorder.timeline.tell, host=host)
 
     def listen(self, name: str, certificate: bytes | None = None) -> str:
         return self._runner.run(self._front.listen(name, certificate))

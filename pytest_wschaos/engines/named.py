@@ -6,31 +6,38 @@ import shutil
 from contextlib import closing
 from urllib.parse import urlsplit
 
-from ..toxiproxy import Server
+from ..settings import container_of
+from ..toxiproxy import Server, ToxiproxyError
 from .binary import NAME, shared
 from .link import Api, EngineMissing
+from .route import Route
 
 DEFAULT = "http://127.0.0.1:8474"
 """Where a Toxiproxy listens unless it is told otherwise."""
 
 
-def find(engine: str) -> Api:
-    """The API of one that is started here (``binary``, ``binary:PATH``), or runs at a URL.
+def find(engine: str) -> tuple[Api, Route]:
+    """The API of one that is started here (``binary``, ``docker``), or runs at a URL, and the way to its proxies.
 
     Raises:
-        EngineMissing: there is no such program, or no Toxiproxy answers.
+        EngineMissing: there is no such program, or there can be no such container; or no Toxiproxy answers.
     """
     kind, _, path = engine.partition(":")
     if kind == "binary":
-        return Api("127.0.0.1", shared(path or None).port)
+        return Api("127.0.0.1", shared(path or None).port), Route()
+    if kind == "docker":
+        from . import docker  # only who has a container needs Docker's client
+
+        container = docker.shared(*container_of(engine))
+        return Api("127.0.0.1", container.port), container.route
     url = urlsplit(engine)
     api = Api(str(url.hostname), int(url.port or 80))
     try:
         with closing(Server(api.host, api.port)) as server:
-            str(server.call("GET", "/version").json()["version"])
-    except Exception as error:  # whatever listens there may answer anything
+            server.version()
+    except ToxiproxyError as error:
         raise EngineMissing(f"engine {engine!r}: no Toxiproxy answers there: {error}") from None
-    return api
+    return api, Route()
 
 
 def first(binary: str | None) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import platform
 import re
 import socket
 from collections.abc import Mapping
@@ -19,10 +17,12 @@ from typing import Any
 from toxiproxy.exceptions import NotFound
 
 from ..engine.front import Action, BeDown, Toxics, telling
-from ..timeline import Timeline, fingerprint
+from ..timeline import Timeline
 from ..toxiproxy import Client, Proxy, Server, ToxiproxyError
 from .embedded import Embedded
 from .link import Api, EngineMissing, Link
+from .owner import left_behind, owner
+from .route import Route
 
 OURS = "wschaos"
 """What the names of our proxies begin with; machine, process and a number follow."""
@@ -42,6 +42,7 @@ class Real(Link):
     Args:
         relay: to the engine.
         api: of the real one.
+        route: how its proxies, their clients and the engine find each other.
         slowest: seconds of latency up to which it is the real one's: by more, what a client gets in time and what it
             does not would no longer be told apart.
 
@@ -50,10 +51,11 @@ class Real(Link):
         ToxiproxyError: it does not answer.
     """
 
-    def __init__(self, relay: Embedded, api: Api, timeline: Timeline, *, slowest: float) -> None:
+    def __init__(self, relay: Embedded, api: Api, route: Route, timeline: Timeline, *, slowest: float) -> None:
         self._relay = relay
-        self._server = Server(api.host, api.port, prefix=f"{OURS}-{_machine()}-{os.getpid()}-{next(_numbers)}-")
+        self._server = Server(api.host, api.port, prefix=f"{OURS}-{owner()}-{next(_numbers)}-")
         self._client = Client(self._server)
+        self._route = route
         self._timeline = timeline
         self._slowest = slowest
         self._proxies: dict[str, Proxy] = {}
@@ -63,23 +65,23 @@ class Real(Link):
         if api not in _known:
             try:
                 _clean(api)
-                _reach(self._client)
+                _reach(self._client, route)
             except BaseException:
                 self._server.close()
                 raise
             _known.add(api)
 
     def listen(self, name: str, certificate: bytes | None = None) -> str:
-        address = self._relay.listen(name, certificate)
+        listen = self._route.listen(self._server)  # there may be no more room
+        upstream = self._route.upstream(self._relay.listen(name, certificate))
         # A client's name may hold what has a meaning in a URL.
-        proxy = self._client.create(name=re.sub(r"[^\w.+-]", "_", name), listen="127.0.0.1:0", upstream=address)
+        proxy = self._client.create(name=re.sub(r"[^\w.+-]", "_", name), listen=listen, upstream=upstream)
         self._proxies[name] = proxy
         for toxics in self._toxics.values():
             _add(proxy, toxics)
         if self._down:
             self._take_down(name, proxy)
-        listen: str = proxy.listen
-        return listen
+        return self._route.public(proxy.listen)
 
     def redirect(self, upstream: str) -> None:
         self._relay.redirect(upstream)
@@ -90,6 +92,8 @@ class Real(Link):
     def begin(self, id: int, fault: str, told: Mapping[str, Any], action: Action) -> None:
         if action == BeDown("unanswered"):  # the listener is not ours: it accepts, and waits for the engine
             action, told = BeDown("silent"), {**told, "silent": True}
+        elif action == BeDown("refuse") and not self._route.refuses:  # somebody accepts in its place
+            action = BeDown("observe")
         elif isinstance(action, Toxics) and self._native(action):
             self._begin_natively(id, fault, told, action)
             return
@@ -125,16 +129,21 @@ class Real(Link):
     def heal(self, id: int, fault: str, action: Action) -> None:
         if id in self._toxics and isinstance(action, Toxics):
             self._heal_natively(id, action)
-            self._timeline.tell("healed", fault=fault, id=id)
+        elif self._down == {id}:
+            self._bring_up(id, action)
+        else:
+            self._down.discard(id)
+            self._relay.heal(id, fault, action)
             return
-        if id in self._down and len(self._down) == 1:
-            self._relay.undo(id, action)  # before clients come
-            for proxy in self._proxies.values():
-                self._relay.forgive(proxy.listen)
-                proxy.enable()
-                self._relay.release(proxy.listen)
+        self._timeline.tell("healed", fault=fault, id=id)
+
+    def _bring_up(self, id: int, action: Action) -> None:
+        self._relay.undo(id, action)  # before clients come
+        for proxy in self._proxies.values():
+            self._relay.forgive(proxy.listen)
+            proxy.enable()
+            self._relay.release(proxy.listen)
         self._down.discard(id)
-        self._relay.heal(id, fault, action)
 
     def _take_down(self, name: str, proxy: Proxy) -> None:
         proxy.disable()
@@ -169,53 +178,35 @@ class Real(Link):
                         proxy.destroy()
 
 
-def _machine() -> str:
-    """A name, in one word, of where process numbers are one's own: the machine, or a container on it."""
-    space = ""
-    with contextlib.suppress(OSError):  # Linux has it
-        space = os.readlink("/proc/self/ns/pid")
-    return fingerprint(platform.node() + space)
-
-
 def _clean(api: Api) -> None:
     """Destroy the proxies that a process of ours has left there which was killed."""
     with contextlib.closing(Server(api.host, api.port)) as server:
         for name, proxy in Client(server).proxies().items():
-            words = name.split("-")
-            if words[:2] == [OURS, _machine()] and not _lives(int(words[2])):
+            ours, _, rest = name.partition("-")
+            if ours == OURS and left_behind("-".join(rest.split("-")[:2])):
                 with contextlib.suppress(NotFound):  # another process of ours was quicker
                     proxy.destroy()
 
 
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is another user's
-        return True
-    return True
-
-
-def _reach(client: Client) -> None:
+def _reach(client: Client, route: Route) -> None:
     """Make sure that we reach its listeners, and that it reaches ours.
 
     Raises:
         EngineMissing: it is in a network of its own.
     """
     where = f"{client.server.host}:{client.server.port}"
-    with socket.create_server(("127.0.0.1", 0)) as upstream:
+    with socket.create_server((route.host, 0)) as upstream:
         upstream.settimeout(REACH_TIMEOUT)
-        address = f"127.0.0.1:{upstream.getsockname()[1]}"
-        proxy = client.create(name="reach", listen="127.0.0.1:0", upstream=address)
+        address = route.upstream(f"{route.host}:{upstream.getsockname()[1]}")
+        proxy = client.create(name="reach", listen=route.listen(client.server), upstream=address)
         try:
-            host, _, port = proxy.listen.rpartition(":")
+            host, _, port = route.public(proxy.listen).rpartition(":")
             socket.create_connection((host, int(port)), REACH_TIMEOUT).close()
             upstream.accept()[0].close()
         except OSError as error:
             raise EngineMissing(
                 f"engine: the Toxiproxy at {where} answers, but its proxies and this test do not reach each other on "
-                f"127.0.0.1 ({error}): is it in a container? Run that with host networking"
+                f"{route.host} ({error}): {route.advice}"
             ) from None
         finally:
             proxy.destroy()

@@ -60,10 +60,10 @@ class Heartbeat:
 
     def next_at(self) -> float | None:
         """The next instant at which there is something to do; None: never."""
-        times = [] if self._next is None else [self._next]
-        if self._asked:
-            times.append(self._asked[0][1] + self._deadline)
-        return min(times, default=None)
+        if not self._asked:
+            return self._next
+        deadline = self._asked[0][1] + self._deadline
+        return deadline if self._next is None else min(self._next, deadline)
 
     def dead(self, now: float) -> bool:
         """Whether a ping has gone without its answer for the deadline."""

@@ -370,7 +370,7 @@ class Link:
             times.append(None if ack_at is None else max(ack_at, now + wait))
             if wait > 0 and (self._pieces or self._outbox.to_send(self._pacer.window)):
                 times.append(now + wait)
-        at = min((time for time in times if time is not None), default=None)
+        at = min([time for time in times if time is not None], default=None)
         # A timer that is too early is left: when it fires it costs less than moving it at every message.
         if at is None or (self._timer is not None and self._timer.when() <= at):
             return

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -129,12 +130,11 @@ class PeerFaults:
 
 
 class FaultyConnection(ServerConnection):
-    """A connection that has the faults of its server. :class:`HandlerServer` makes a subclass that knows them."""
+    """A connection that has the faults of its listener."""
 
-    listener: ClassVar[HandlerServer]
-
-    def __init__(self, protocol: ServerProtocol, server: Server, **options: Any) -> None:
+    def __init__(self, protocol: ServerProtocol, server: Server, *, listener: HandlerServer, **options: Any) -> None:
         super().__init__(protocol, server, **options)
+        self.listener = listener
         self._send_frame = protocol.send_frame
         # The protocol object answers pings by itself, deep inside its parser. All that it sends passes
         # through this one method, so that is where a pong can be held back.
@@ -237,7 +237,7 @@ class HandlerServer:
         dialect: tells which messages are pongs, for ``MutePongs`` in the application.
         subprotocols: those that are selected where the client offers them.
         close_timeout: seconds that a close handshake may take.
-        connection: the class of the connections.
+        connection: makes the connections, from what websockets gives and ``listener``.
         process_request: looks at each upgrade, before it is accepted; may answer it.
         options: passed on to websockets' ``serve``.
     """
@@ -252,7 +252,7 @@ class HandlerServer:
         dialect: Dialect | None = None,
         subprotocols: Sequence[str] = (),
         close_timeout: float = 5.0,
-        connection: type[FaultyConnection] = FaultyConnection,
+        connection: Callable[..., FaultyConnection] = FaultyConnection,
         process_request: RequestHook | None = None,
         **options: Any,
     ) -> None:
@@ -275,6 +275,11 @@ class HandlerServer:
     def port(self) -> int:
         """The port that it listens on."""
         return self._port
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and nobody has begun to stop it."""
+        return self._server is not None
 
     @property
     def url(self) -> str:
@@ -302,6 +307,8 @@ class HandlerServer:
             raise RuntimeError(f"the server on {self.host}:{self.port} runs already")
         # websockets' own keepalive and compression would be seen by the checks as the subject's doing.
         defaults = {"compression": None, "ping_interval": None, "close_timeout": self._close_timeout, "logger": _silent}
+        # No class of each server's own: what the interpreter has learned of one is lost on the next.
+        connection: Any = functools.partial(self._connection, listener=self)
         try:
             self._server = await serve(
                 self._run,
@@ -309,7 +316,7 @@ class HandlerServer:
                 self.port,
                 process_request=self._hook,
                 select_subprotocol=self._select_subprotocol,
-                create_connection=type("Connection", (self._connection,), {"listener": self}),
+                create_connection=connection,
                 **{**defaults, **self._options},
             )
         except OSError as error:

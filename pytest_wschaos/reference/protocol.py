@@ -292,6 +292,18 @@ def _is_number(value: object) -> bool:
 
 
 Field = tuple[Callable[[object], bool], str]
+Table = dict[str, list[tuple[str, bool, Callable[[object], bool], str]]]
+"""By type: a frame's fields, each with its name, whether it may be absent, and what it must be."""
+
+
+def _table(kinds: dict[str, dict[str, Field]]) -> Table:
+    """A name that ends in ``?`` may be absent: taken apart once, and not for every frame."""
+    return {
+        kind: [(name.removesuffix("?"), name.endswith("?"), valid, must) for name, (valid, must) in fields.items()]
+        for kind, fields in kinds.items()
+    }
+
+
 _TEXT: Field = (_is_text, "a string")
 _TOPIC: Field = (is_topic, f"a string of 1 to {MAX_TOPIC} characters")
 _ID: Field = (lambda value: is_integer(value, 1), "a positive integer")
@@ -302,37 +314,40 @@ _CHUNK: Field = (is_chunk, "[i, n] with 1 <= i <= n")
 _LIST: Field = (lambda value: isinstance(value, list), "a list")
 _ANY: Field = (lambda value: True, "present")
 
-# A name that ends in "?" may be absent.
-_UP: dict[str, dict[str, Field]] = {
-    "auth": {"token?": _TEXT, "session?": _TEXT, "resume_token?": _TEXT, "epoch?": _TEXT, "seq?": _SEQ},
-    "send": {"id": _ID, "topic": _TOPIC, "data": _ANY},
-    "subscribe": {"id": _ID, "topic": _TOPIC},
-    "unsubscribe": {"id": _ID, "topic": _TOPIC},
-    "ack": {"seq": _SEQ},
-    "ping": {"n": _ANY},
-    "pong": {"n": _ANY},
-}
-_DOWN: dict[str, dict[str, Field]] = {
-    "welcome": {
-        "session": _TEXT,
-        "resume_token": _TEXT,
-        "epoch": _TEXT,
-        "seq": _SEQ,
-        "recovered": _BOOL,
-        "last_id": _SEQ,
-        "max_message?": _NUMBER,
-        "rate?": _NUMBER,
-        "burst?": _NUMBER,
-        "rejected?": _LIST,  # of {"id": ..., "error": ...}
-    },
-    "message": {"seq": _ID, "topic": _TEXT, "data": _ANY},
-    "ack": {"id": _ID, "ok": _BOOL},
-    "gap": {"from": _ID, "to": _ID},
-    "ping": {"n": _ANY},
-    "pong": {"n": _ANY},
-    "error": {"code": _ID, "reason": _TEXT},
-    "going_away": {"retry_after?": _NUMBER},
-}
+_UP = _table(
+    {
+        "auth": {"token?": _TEXT, "session?": _TEXT, "resume_token?": _TEXT, "epoch?": _TEXT, "seq?": _SEQ},
+        "send": {"id": _ID, "topic": _TOPIC, "data": _ANY},
+        "subscribe": {"id": _ID, "topic": _TOPIC},
+        "unsubscribe": {"id": _ID, "topic": _TOPIC},
+        "ack": {"seq": _SEQ},
+        "ping": {"n": _ANY},
+        "pong": {"n": _ANY},
+    }
+)
+_DOWN = _table(
+    {
+        "welcome": {
+            "session": _TEXT,
+            "resume_token": _TEXT,
+            "epoch": _TEXT,
+            "seq": _SEQ,
+            "recovered": _BOOL,
+            "last_id": _SEQ,
+            "max_message?": _NUMBER,
+            "rate?": _NUMBER,
+            "burst?": _NUMBER,
+            "rejected?": _LIST,  # of {"id": ..., "error": ...}
+        },
+        "message": {"seq": _ID, "topic": _TEXT, "data": _ANY},
+        "ack": {"id": _ID, "ok": _BOOL},
+        "gap": {"from": _ID, "to": _ID},
+        "ping": {"n": _ANY},
+        "pong": {"n": _ANY},
+        "error": {"code": _ID, "reason": _TEXT},
+        "going_away": {"retry_after?": _NUMBER},
+    }
+)
 _BINARY = {"send", "message"}
 NUMBERED = frozenset({"send", "subscribe", "unsubscribe"})
 """The client's frames that carry an id; each well-formed id is consumed and gets exactly one verdict."""
@@ -357,16 +372,13 @@ def check_down(frame: Frame, *, binary: bool = False) -> None:
     _check(_DOWN, frame, binary)
 
 
-def _check(table: dict[str, dict[str, Field]], frame: Frame, binary: bool) -> None:
+def _check(table: Table, frame: Frame, binary: bool) -> None:
     kind = frame["type"]
     if kind not in table or (binary and kind not in _BINARY):
         raise UnknownType(f"unknown type {kind[:40]!r}")
-    for name, field in table[kind].items():
+    for name, optional, valid, must in table[kind]:
         if binary and name == "data":
-            name, field = "chunk", _CHUNK
-        valid, must = field
-        optional = name.endswith("?")
-        name = name.removesuffix("?")
+            name, (valid, must) = "chunk", _CHUNK
         if name not in frame:
             if optional:
                 continue

@@ -6,6 +6,7 @@ Any number of servers can live in one process and on one loop; all that a server
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 from collections import deque
@@ -74,7 +75,7 @@ class ReferenceServer:
             dialect=ReferenceDialect(),
             subprotocols=[SUBPROTOCOL],
             close_timeout=profile.close.timeout,
-            connection=type("Connection", (ReferenceConnection,), {"profile": profile, "admission": admission}),
+            connection=functools.partial(ReferenceConnection, profile=profile, admission=admission),
             process_request=self._answer_request,
             open_timeout=profile.security.handshake_timeout,
             max_size=profile.message.max_size,
@@ -87,6 +88,11 @@ class ReferenceServer:
     def port(self) -> int:
         """The port that it listens on."""
         return self._listener.port
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and nobody has begun to stop it."""
+        return self._listener.running
 
     @property
     def url(self) -> str:

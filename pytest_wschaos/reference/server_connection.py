@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
@@ -33,15 +33,16 @@ class Reaped(Exception):
 class ReferenceConnection(FaultyConnection):
     """A connection that knows its limits: rate, send deadline, and a heartbeat that is told of every pong."""
 
-    profile: ClassVar[Profile]
-    admission: ClassVar[Admission]
-
-    def __init__(self, protocol: ServerProtocol, server: Any, **options: Any) -> None:
+    def __init__(
+        self, protocol: ServerProtocol, server: Any, *, profile: Profile, admission: Admission, **options: Any
+    ) -> None:
         super().__init__(protocol, server, **options)
-        figures = self.profile.heartbeat
+        self.profile = profile
+        self.admission = admission
+        figures = profile.heartbeat
         self.ending: asyncio.Future[Exception] = self.loop.create_future()
         """Set when somebody outside the connection's own tasks decides that it must end."""
-        self.bucket: TokenBucket | None = TokenBucket(self.profile.security.rate, self.profile.security.burst)
+        self.bucket: TokenBucket | None = TokenBucket(profile.security.rate, profile.security.burst)
         self.heartbeat = Heartbeat(figures.server_interval, figures.server_deadline)
         self.conversation: Conversation | None = None
         self.takes: Callable[[str | bytes], bool] = _left

@@ -1,7 +1,7 @@
 """A clock that stands still while anything is ready to run, and then jumps to the next timer.
 
 :class:`VirtualClock` is the part that both virtual loops share: the time, its guards, and what keeps two runs alike.
-It is mixed into a loop on top of ``asyncio.BaseEventLoop``, whose one place for waiting is ``_selector.select()``.
+It is mixed into a loop on top of ``asyncio.BaseEventLoop``, which says before each turn whether it would have to wait.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class VirtualClock(_Base):
     _ready: Any
 
     def _start_clock(self, seed: int, time_limit: float) -> None:
-        self._finishers: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._finishers: list[Callable[[], Coroutine[Any, Any, None] | None]] = []
         if not time_limit > 0:
             self.close()
             raise ValueError(f"time_limit = {time_limit!r}: must be above 0 s")
@@ -93,17 +93,13 @@ class VirtualClock(_Base):
             if collecting:
                 gc.enable()
 
-    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have something ended before the loop is closed, if nobody did."""
+    def at_close(self, finish: Callable[[], Coroutine[Any, Any, None] | None]) -> None:
+        """Have something ended before the loop is closed, if nobody did; ``finish`` says None where somebody did."""
         self._finishers.append(finish)
 
     def timers(self) -> list[asyncio.TimerHandle]:
         """The timers that are set."""
         return [timer for timer in self._scheduled if not timer.cancelled()]
-
-    def _next_at(self) -> float | None:
-        """When the next timer is due."""
-        return self._scheduled[0].when() if self._scheduled else None
 
     @property
     def unfinished(self) -> bool:
@@ -121,8 +117,9 @@ class VirtualClock(_Base):
                     ending.callback(self._finish, finish)
                 self._finishers = []
 
-    def _finish(self, finish: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.run_until_complete(finish())
+    def _finish(self, finish: Callable[[], Coroutine[Any, Any, None] | None]) -> None:
+        if (ending := finish()) is not None:
+            self.run_until_complete(ending)
 
     def _end_tasks(self) -> None:
         for task in sorted(asyncio.all_tasks(self), key=hash):
@@ -166,13 +163,13 @@ class VirtualClock(_Base):
                 f"lets the clock go on in steps too small to get anywhere\n" + pending(self)
             )
 
-    def _jump(self) -> None:
-        """Nothing is ready: go to the instant of the next timer."""
+    def _jump(self, at: float | None) -> None:
+        """Nothing is ready: go to the instant of the next timer; None: none is set."""
         self._turns = 0
         self._all_turns += 1
         if self._all_turns % COLLECT_EVERY == 0:
             self._look_after()
-        if (at := self._next_at()) is None:
+        if at is None:
             raise Deadlock(
                 f"at {self._now:.3f} s nothing is ready and no timer is set: nothing will ever happen again "
                 f"(a thread or another process cannot wake this clock; clock='real' can wait for them)\n"

@@ -62,7 +62,7 @@ class _Selector:
                 return self._while_threads_work()
             events = self._settled()
             if not events:
-                loop._jump()
+                loop._jump(loop._scheduled[0].when() if loop._scheduled else None)
                 return events
         loop._turn()
         return events

@@ -10,8 +10,7 @@ import inspect
 import socket
 import threading
 from asyncio import base_events, sslproto
-from collections.abc import Callable, Iterable
-from contextvars import Context
+from collections.abc import Callable
 from typing import Any
 
 from .clock import TIME_LIMIT
@@ -28,25 +27,6 @@ from .unsupported import Unsimulated
 _ATTACH_TAKES_TRANSPORT = len(inspect.signature(base_events.Server._attach).parameters) == 2  # type: ignore[attr-defined]
 """Since 3.13 a server knows its transports; before, it counted them."""
 _NO_SUCH_FAMILY = getattr(socket, "EAI_ADDRFAMILY", socket.EAI_FAMILY)
-
-
-class _Selector:
-    """Where the loop waits: here it jumps."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[asyncio.Handle]:
-        """What has happened on the network; else return when the next timer is due, which is now."""
-        events, self._loop._happened = self._loop._happened, []
-        if events or (timeout is not None and timeout <= 0):
-            self._loop._turn()
-        else:
-            self._loop._jump()
-        return events
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 class _Server(base_events.Server):
@@ -71,27 +51,13 @@ class SimulatedLoop(Unsimulated, QuickTurns, asyncio.BaseEventLoop):
 
     def __init__(self, seed: int = 0, time_limit: float = TIME_LIMIT) -> None:
         super().__init__()
-        self._selector = _Selector(self)
         self._start_clock(seed, time_limit)
         self._start_turns()
         self.network = Network(self, seed)
         self._sockets: dict[socket.socket, SimulatedSocket] = {}
-        self._happened: list[asyncio.Handle] = []
         self._in_executor = 0
 
     # --- what BaseEventLoop asks of a loop
-
-    def _process_events(self, event_list: Iterable[asyncio.Handle]) -> None:
-        self._ready.extend(event_list)
-
-    def happen(self, callback: Callable[..., object], *args: Any, context: Context) -> asyncio.Handle:
-        """Call something as the kernel's news are: in the next turn, after all that is already to be done in it.
-
-        It runs in the context of who waits for the news, and not in that of who causes it.
-        """
-        handle = asyncio.Handle(callback, args, self, context)
-        self._happened.append(handle)
-        return handle
 
     def _write_to_self(self) -> None:
         """It never waits, so nothing needs to wake it."""

@@ -189,7 +189,8 @@ class Pipe:
                     queue.appendleft((now, item[target.max_size :]))
                     item = item[: target.max_size]
                 target.arrived(item)
-        self._arm(now)
+        if queue:
+            self._arm(now)
 
     def _more(self, first: bytes, now: float, limit: int) -> bytes:
         """What has arrived is read at once, as far as one read goes."""
@@ -210,7 +211,8 @@ class Pipe:
     def taken(self, size: int) -> None:
         """The receiver has read so much: there is room for more."""
         self.used -= size
-        self.room()
+        if self.source is not None:
+            self.source.room()
 
     def room(self) -> None:
         """There may be room for more."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NOTHING: deque[Any] = deque()
 """What a transport has to keep, in most cases: an own empty deque takes 760 bytes."""
+_BYTES = (bytes, bytearray, memoryview)
 LINGER_RESET = struct.pack("ii", 1, 0)
 
 
@@ -132,7 +133,7 @@ class SimulatedTransport(transports._FlowControlMixin, asyncio.Transport):
         return True
 
     def write(self, data: Any) -> None:
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not isinstance(data, _BYTES):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
         if self._eof:
             raise RuntimeError("Cannot call write() after write_eof()")

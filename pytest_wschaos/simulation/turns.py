@@ -1,7 +1,8 @@
-"""How a virtual loop turns: as asyncio's own does, at less cost for each callback and timer.
+"""How the simulated loop turns: as asyncio's own does, at less cost for each callback and timer.
 
 A fleet makes millions of both. Timers are kept in tuples, which the heap compares without calling Python, and in order
-of their making where they are due at the same instant. The rest of a loop stays asyncio's.
+of their making where they are due at the same instant. What the network has to tell needs no selector. The rest of a
+loop stays asyncio's.
 """
 
 from __future__ import annotations
@@ -32,8 +33,6 @@ class QuickTurns(VirtualClock):
     _closed: bool
     _timer_cancelled_count: int
     _stopping: bool
-    _selector: Any
-    _process_events: Any
     _entries: list[Entry]
     _ready: deque[asyncio.Handle]
 
@@ -41,6 +40,16 @@ class QuickTurns(VirtualClock):
         # Under the name by which asyncio clears it; nothing else of asyncio's own looks at it any more.
         self._scheduled = self._entries = []  # type: ignore[assignment]
         self._timers = 0
+        self._happened: list[asyncio.Handle] = []
+
+    def happen(self, callback: Callable[..., object], *args: Any, context: Context) -> asyncio.Handle:
+        """Call something as the kernel's news are: in the next turn, after all that is already to be done in it.
+
+        It runs in the context of who waits for the news, and not in that of who causes it.
+        """
+        handle = asyncio.Handle(callback, args, self, context)
+        self._happened.append(handle)
+        return handle
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -72,17 +81,17 @@ class QuickTurns(VirtualClock):
         """The timers that are set."""
         return [timer for _, _, timer in self._entries if not timer.cancelled()]
 
-    def _next_at(self) -> float | None:
-        return self._entries[0][0] if self._entries else None
-
     def _run_once(self) -> None:
         ready, entries = self._ready, self._entries
         if self._timer_cancelled_count:
             self._drop_cancelled()
-        # Where no time is to pass the selector is told so, as it must not go on for ever.
-        at_once = ready or self._stopping or (entries and entries[0][0] <= self._now)
-        if news := self._selector.select(0 if at_once else None):
-            self._process_events(news)
+        if ready or self._happened or self._stopping or (entries and entries[0][0] <= self._now):
+            self._turn()
+        else:
+            self._jump(entries[0][0] if entries else None)
+        if self._happened:
+            ready.extend(self._happened)
+            self._happened.clear()
         now = self._now
         while entries and entries[0][0] <= now:
             timer = heapq.heappop(entries)[2]

@@ -1,49 +1,65 @@
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
+from engines import REAL, program
 
-from . import servers
-from .servers import Embedded, Real, Server
+from pytest_wschaos.engines.binary import Binary
+
+from .servers import Embedded, Plain, Serve, Server, answers
 from .wire import Http, Proxied, Upstream
 
 
-def start(kind: str) -> Server:
-    """A server; a real one may be missing, which skips or fails the test."""
-    if kind == "embedded":
-        return Embedded()
-    if (binary := servers.binary()) is not None:
-        return Real(binary)
-    if os.environ.get(servers.REQUIRE) == "1":
-        pytest.fail(servers.HOW, pytrace=False)
-    pytest.skip(servers.HOW)
+def start(engine: str) -> Server:
+    """A server of its own for an engine; what is not there skips or fails the test."""
+    match engine:
+        case "embedded":
+            return Embedded()
+        case "process":
+            return Serve()
+        case "binary":
+            return Binary(program())
+        case "docker":
+            from pytest_wschaos.engines.docker import Container
+
+            return Container()
+        case _:
+            return Plain(program())
 
 
-@pytest.fixture(scope="session", params=["embedded", "toxiproxy"])
-def running(request: pytest.FixtureRequest) -> Iterator[Server]:
-    server = start(request.param)
-    yield server
-    server.stop()
+@contextlib.contextmanager
+def serving(engine: str) -> Iterator[Http]:
+    server = start(engine)
+    try:
+        answers(server.port)
+        yield Http(server.port, real=engine in REAL)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def running(engine: str) -> Iterator[Http]:
+    """The API of the server of an engine, which all tests share."""
+    with serving(engine) as http:
+        yield http
 
 
 @pytest.fixture
-def http(running: Server) -> Iterator[Http]:
+def http(running: Http) -> Iterator[Http]:
     """The API of a server without proxies."""
-    http = Http(running)
-    yield http
-    for name in http.get("/proxies"):
-        http.ask("DELETE", f"/proxies/{quote(name)}")
+    yield running
+    for name in running.get("/proxies"):
+        running.ask("DELETE", f"/proxies/{quote(name)}")
 
 
 @pytest.fixture
-def doomed(running: Server) -> Iterator[Http]:
-    """The API of a server of the same kind that the test may break."""
-    server = start("toxiproxy" if running.real else "embedded")
-    yield Http(server)
-    server.stop()
+def doomed(engine: str) -> Iterator[Http]:
+    """The API of a server that the test may break."""
+    with serving(engine) as http:
+        yield http
 
 
 @pytest.fixture

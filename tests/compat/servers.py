@@ -1,4 +1,4 @@
-"""The servers that the suite runs against: the embedded engine, and a real Toxiproxy 2.12.0."""
+"""The servers that the suite runs against: the embedded engine and Toxiproxy 2.12.0, each in several ways."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Protocol
 from urllib.request import ProxyHandler, build_opener
+
+from serving import Running
 
 from pytest_wschaos.background import LoopThread
 from pytest_wschaos.engine.api import Api
@@ -31,9 +33,9 @@ PATIENCE = 10.0
 class Server(Protocol):
     """One that runs; its API is on 127.0.0.1."""
 
-    real: bool
-    """Whether it is Shopify's."""
-    port: int
+    @property
+    def port(self) -> int:
+        """Of its API."""
 
     def stop(self) -> None:
         """End it."""
@@ -41,8 +43,6 @@ class Server(Protocol):
 
 class Embedded:
     """The embedded engine, on a thread of this process."""
-
-    real = False
 
     def __init__(self) -> None:
         self._thread = LoopThread()
@@ -60,38 +60,50 @@ class Embedded:
         self._thread.stop()
 
 
-class Real:
-    """Shopify's, in a process of its own."""
+class Serve:
+    """The embedded engine, in a process of its own: ``wschaos serve``."""
 
-    real = True
-
-    def __init__(self, binary: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        command = [binary, "-host", "127.0.0.1", "-port", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            version = self._version()
-            assert version == VERSION, f"{binary} says that it is {version!r}, not {VERSION}"
-        except BaseException:
-            self.stop()
-            raise
-
-    def _version(self) -> str:
-        opener = build_opener(ProxyHandler({}))
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with opener.open(f"http://127.0.0.1:{self.port}/version", timeout=PATIENCE) as answer:
-                    return str(json.load(answer)["version"])
-            except OSError:
-                assert time.monotonic() < until, "Toxiproxy does not answer"
-                time.sleep(0.01)
+    def __init__(self) -> None:
+        self._command = Running("--seed", "1")
+        self.port = self._command.port
 
     def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        self._command.stop()
+
+
+class Plain:
+    """Shopify's, as anybody starts it."""
+
+    def __init__(self, binary: str) -> None:
+        self.port = free_port()
+        command = [binary, "-host", "127.0.0.1", "-port", str(self.port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def answers(port: int) -> None:
+    """Wait until a Toxiproxy answers there, which must be of our version."""
+    opener = build_opener(ProxyHandler({}))
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with opener.open(f"http://127.0.0.1:{port}/version", timeout=PATIENCE) as answer:
+                version = json.load(answer)["version"]
+                break
+        except OSError:
+            assert time.monotonic() < until, "Toxiproxy does not answer"
+            time.sleep(0.01)
+    assert version == VERSION, f"Toxiproxy says that it is {version!r}, not {VERSION}"
 
 
 def binary() -> str | None:

@@ -25,6 +25,17 @@ def test_populate_makes_keeps_and_replaces(proxied: Proxied) -> None:
     echo(*pair)
 
 
+def test_populate_ends_the_connections_of_what_it_replaces(proxied: Proxied) -> None:
+    client, server = proxied.pair()
+    other = Upstream()
+    entry = {"name": "p", "listen": proxied.listen, "upstream": other.address}
+    (made,) = proxied.http.post("/populate", [entry])["proxies"]
+    assert client.rest() == server.rest() == (b"", "fin")
+    assert made["listen"] == proxied.listen
+    echo(proxied.client(), other.accept())
+    other.close()
+
+
 def test_populate_may_make_disabled_ones(http: Http) -> None:
     (made,) = http.post("/populate", [{**PROXY, "enabled": False}])["proxies"]
     assert (made["listen"], made["enabled"]) == ("127.0.0.1:0", False)
@@ -99,13 +110,14 @@ def test_reset_starts_all_and_removes_all_toxics(proxied: Proxied) -> None:
     proxied.toxic("latency", latency=60_000)
     proxied.toxic("noop", stream="upstream", name="up")
     pair = proxied.pair()
-    http.post("/proxies", {**PROXY, "enabled": False})
+    http.post("/proxies", {**PROXY, "upstream": proxied.upstream.address, "enabled": False})
     for _ in range(2):
         answer = http.ask("POST", "/reset", b"anything")
         assert (answer.status, answer.body) == (204, b"")
     shown = http.get("/proxies")
     assert all(proxy["enabled"] and not proxy["toxics"] for proxy in shown.values())
     echo(*pair)
+    echo(proxied.upstream.connect(shown["q"]["listen"]), proxied.upstream.accept())
 
 
 def test_reset_names_what_cannot_be_started(http: Http, upstream: Upstream) -> None:

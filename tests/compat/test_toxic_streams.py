@@ -14,6 +14,7 @@ LONG = 60_000
 """Milliseconds that no test waits for."""
 
 live = pytest.mark.parametrize("live", [False, True], ids=["new", "live"])
+each_way = pytest.mark.parametrize("stream", ["upstream", "downstream"])
 
 
 def meet(proxied: Proxied, live: bool, type: str, stream: str = "downstream", **attributes: int) -> tuple[Peer, Peer]:
@@ -26,6 +27,11 @@ def meet(proxied: Proxied, live: bool, type: str, stream: str = "downstream", **
         proxied.toxic(type, stream, **attributes)
         pair = proxied.pair()
     return pair
+
+
+def along(stream: str, client: Peer, server: Peer) -> tuple[Peer, Peer]:
+    """The end that a stream comes from, and the one that it goes to."""
+    return (client, server) if stream == "upstream" else (server, client)
 
 
 def let_go(proxied: Proxied, client: Peer, **attributes: int) -> None:
@@ -45,15 +51,17 @@ def let_go(proxied: Proxied, client: Peer, **attributes: int) -> None:
 def test_noop_passes_everything(proxied: Proxied, live: bool) -> None:
     client, server = meet(proxied, live, "noop")
     echo(client, server)
+    proxied.update()
+    echo(client, server)
     server.close()
     assert client.rest() == (b"", "fin")
 
 
 @live
-@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+@each_way
 def test_latency_delays_one_direction(proxied: Proxied, live: bool, stream: str) -> None:
     client, server = meet(proxied, live, "latency", stream, latency=300)
-    there, back = (client, server) if stream == "upstream" else (server, client)
+    there, back = along(stream, client, server)
     with lasting(0.3):
         there.send(b"slow")
         assert back.receive(4) == b"slow"
@@ -107,6 +115,15 @@ def test_an_update_counts_for_what_waits(proxied: Proxied) -> None:
     assert client.receive(3) == b"xxx"
 
 
+def test_an_update_of_a_latency_counts_for_what_comes(proxied: Proxied) -> None:
+    client, server = meet(proxied, True, "latency", latency=0)
+    echo(client, server)
+    proxied.update(latency=300)
+    with lasting(0.3):
+        server.send(b"slow")
+        assert client.receive(4) == b"slow"
+
+
 def test_a_toxic_behind_it_lets_the_first_chunk_go(proxied: Proxied) -> None:
     proxied.toxic("latency", latency=LONG)
     client, server = proxied.pair()
@@ -150,14 +167,16 @@ def test_bandwidth_is_for_each_connection_and_small_chunks_wait_their_share(prox
 
 
 @live
-def test_rate_0_holds_everything_and_removal_delivers_it(proxied: Proxied, live: bool) -> None:
-    client, server = meet(proxied, live, "bandwidth", rate=0)
-    server.send(b"held")
-    assert client.quiet()
-    client.send(b"up")
-    assert server.receive(2) == b"up"
+@each_way
+def test_rate_0_holds_everything_and_removal_delivers_it(proxied: Proxied, live: bool, stream: str) -> None:
+    client, server = meet(proxied, live, "bandwidth", stream, rate=0)
+    there, back = along(stream, client, server)
+    there.send(b"held")
+    assert back.quiet()
+    back.send(b"other")
+    assert there.receive(5) == b"other"
     proxied.remove()
-    assert client.receive(4) == b"held"
+    assert back.receive(4) == b"held"
     echo(client, server)
 
 
@@ -199,11 +218,11 @@ def test_rate_0_stops_the_sender(proxied: Proxied) -> None:
 
 
 @live
-@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+@each_way
 def test_slow_close_delays_the_end_of_its_direction(proxied: Proxied, live: bool, stream: str) -> None:
     client, server = meet(proxied, live, "slow_close", stream, delay=400)
     echo(client, server)
-    there, back = (client, server) if stream == "upstream" else (server, client)
+    there, back = along(stream, client, server)
     with lasting(0.4):
         there.close()
         assert back.rest() == (b"", "fin")
@@ -236,12 +255,14 @@ def test_slow_close_is_ended_by_removal_and_waits_anew_after_an_update(proxied: 
 
 
 @live
-def test_timeout_0_discards_until_it_is_removed_and_then_closes(proxied: Proxied, live: bool) -> None:
-    client, server = meet(proxied, live, "timeout", timeout=0)
-    server.send(b"lost")
-    client.send(b"up")
-    assert server.receive(2) == b"up"
-    assert client.quiet()
+@each_way
+def test_timeout_0_discards_until_it_is_removed_and_then_closes(proxied: Proxied, live: bool, stream: str) -> None:
+    client, server = meet(proxied, live, "timeout", stream, timeout=0)
+    there, back = along(stream, client, server)
+    there.send(b"lost")
+    back.send(b"other")
+    assert there.receive(5) == b"other"
+    assert back.quiet()
     proxied.remove()
     assert client.rest() == server.rest() == (b"", "fin")
 
@@ -261,9 +282,10 @@ def test_an_end_passes_a_timeout_at_once(proxied: Proxied) -> None:
 
 
 @live
-def test_timeout_closes_a_silent_direction(proxied: Proxied, live: bool) -> None:
-    client, server = meet(proxied, live, "timeout", timeout=300)
-    with lasting(0.25):  # it began a little earlier
+@each_way
+def test_timeout_closes_a_silent_direction(proxied: Proxied, live: bool, stream: str) -> None:
+    with lasting(0.3):
+        client, server = meet(proxied, live, "timeout", stream, timeout=300)
         assert client.rest() == server.rest() == (b"", "fin")
 
 
@@ -298,10 +320,10 @@ def test_traffic_in_its_direction_starts_a_timeout_anew(proxied: Proxied) -> Non
 
 
 @pytest.mark.parametrize("timeout", [0, 300])
-@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+@each_way
 def test_reset_peer_resets_at_the_first_data(proxied: Proxied, stream: str, timeout: int) -> None:
     client, server = meet(proxied, False, "reset_peer", stream, timeout=timeout)
-    there, back = (client, server) if stream == "upstream" else (server, client)
+    there, back = along(stream, client, server)
     assert client.quiet()  # while idle nothing happens
     assert not server.ready
     with lasting(timeout / 1000):
@@ -310,9 +332,10 @@ def test_reset_peer_resets_at_the_first_data(proxied: Proxied, stream: str, time
     assert there.rest() == (b"", "reset")
 
 
-def test_reset_peer_closes_a_connection_that_was_open_before(proxied: Proxied) -> None:
-    client, server = meet(proxied, True, "reset_peer")
-    server.send(b"dropped")
+@each_way
+def test_reset_peer_closes_a_connection_that_was_open_before(proxied: Proxied, stream: str) -> None:
+    client, server = meet(proxied, True, "reset_peer", stream)
+    along(stream, client, server)[0].send(b"dropped")
     assert client.rest() == server.rest() == (b"", "fin")
 
 
@@ -322,6 +345,13 @@ def test_reset_peer_resets_at_an_end_too(proxied: Proxied) -> None:
     assert client.receive(5) == b"hello"  # the proxy has both of them by now
     client.sock.shutdown(socket.SHUT_WR)
     assert server.rest() == (b"", "reset")
+
+
+def test_an_update_of_reset_peer_counts_for_what_comes(proxied: Proxied) -> None:
+    client, server = meet(proxied, False, "reset_peer", timeout=LONG)
+    proxied.update(timeout=0)
+    server.send(b"dropped")
+    assert client.rest() == server.rest() == (b"", "reset")
 
 
 @pytest.mark.parametrize("toxicity", [0, 1])
@@ -363,14 +393,16 @@ def test_slicer_varies_the_sizes_within_bounds(proxied: Proxied) -> None:
 
 
 @live
-def test_slicer_waits_after_each_piece_and_before_the_end(proxied: Proxied, live: bool) -> None:
-    client, server = meet(proxied, live, "slicer", average_size=1, delay=100_000)
+@each_way
+def test_slicer_waits_after_each_piece_and_before_the_end(proxied: Proxied, live: bool, stream: str) -> None:
+    client, server = meet(proxied, live, "slicer", stream, average_size=1, delay=100_000)
+    there, back = along(stream, client, server)
     with lasting(0.4):
         with lasting(0.3):
-            server.send(b"abcd")
-            server.close()
-            assert client.receive(4) == b"abcd"
-        assert client.rest() == (b"", "fin")
+            there.send(b"abcd")
+            there.close()
+            assert back.receive(4) == b"abcd"
+        assert back.rest() == (b"", "fin")
 
 
 def test_removal_of_a_slicer_sends_the_rest(proxied: Proxied) -> None:
@@ -398,14 +430,16 @@ def test_an_update_of_a_slicer_sends_the_rest_of_the_chunk(proxied: Proxied) -> 
 
 
 @live
-def test_limit_data_passes_so_many_bytes_and_closes_at_once(proxied: Proxied, live: bool) -> None:
-    client, server = meet(proxied, live, "limit_data", bytes=10)
-    server.send(b"0123456")
-    assert client.receive(7) == b"0123456"
-    assert client.quiet()
-    server.send(b"789")
-    assert client.rest() == (b"789", "fin")
-    assert server.rest() == (b"", "fin")
+@each_way
+def test_limit_data_passes_so_many_bytes_and_closes_at_once(proxied: Proxied, live: bool, stream: str) -> None:
+    client, server = meet(proxied, live, "limit_data", stream, bytes=10)
+    there, back = along(stream, client, server)
+    there.send(b"0123456")
+    assert back.receive(7) == b"0123456"
+    assert back.quiet()
+    there.send(b"789")
+    assert back.rest() == (b"789", "fin")
+    assert there.rest() == (b"", "fin")
 
 
 def test_limit_data_cuts_what_is_too_long(proxied: Proxied) -> None:
@@ -444,6 +478,21 @@ def test_removal_of_limit_data_lets_the_connection_live(proxied: Proxied) -> Non
 
 
 # --- several ---
+
+
+@each_way
+@pytest.mark.parametrize("first", ["latency", "limit_data"])
+def test_toxics_work_in_the_order_in_which_they_came(proxied: Proxied, stream: str, first: str) -> None:
+    attributes = {"latency": {"latency": LONG}, "limit_data": {"bytes": 0}}
+    for kind in sorted(attributes, key=lambda kind: kind != first):
+        proxied.toxic(kind, stream, name=kind, **attributes[kind])
+    proxied.update(first, **attributes[first])  # an update does not move it
+    there, back = along(stream, *proxied.pair())
+    there.send(b"x")
+    if first == "latency":
+        assert back.quiet()
+    else:
+        assert back.rest() == there.rest() == (b"", "fin")
 
 
 def test_a_latency_before_a_timeout_can_be_removed(proxied: Proxied) -> None:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import select
+import time
 
+from .servers import PATIENCE
 from .wire import Peer, Proxied, echo, eventually
 
 COUNT = 24
 """Connections: that none of them changes by a new draw happens once in 2 ** 24 runs."""
 DELAY = 1000
 """Milliseconds of the toxic that is drawn."""
-PAUSE = 0.4
-"""Seconds without anything new after which the rest is delayed."""
 
 
 def hit(pairs: list[tuple[Peer, Peer]]) -> set[int]:
     """The connections of which the server's data comes late."""
-    for _, server in pairs:
+    waiting = {}
+    for number, (client, server) in enumerate(pairs):
+        waiting[client.sock] = number, time.monotonic()
         server.send(b"x")
-    waiting = {client.sock: number for number, (client, _) in enumerate(pairs)}
-    late: set[int] = set()
+    late = set()
     while waiting:
-        ready = select.select(list(waiting), [], [], 10 if late else PAUSE)[0]
-        if not ready:
-            assert not late, "it never comes"
-            late = set(waiting.values())
+        ready = select.select(list(waiting), [], [], PATIENCE)[0]
+        assert ready, "it never comes"
         for sock in ready:
             assert sock.recv(1) == b"x"
-            del waiting[sock]
+            number, sent = waiting.pop(sock)
+            if time.monotonic() - sent >= DELAY / 1000 - 0.01:
+                late.add(number)
     return late
 
 
@@ -63,7 +64,7 @@ def test_0_is_never_and_1_is_always(proxied: Proxied) -> None:
     pairs = [proxied.pair() for _ in range(5)]
     for pair in pairs:
         echo(*pair)
-    proxied.http.post("/proxies/p/toxics/t", {"toxicity": 1, "attributes": {"latency": 500}})
+    proxied.http.post("/proxies/p/toxics/t", {"toxicity": 1, "attributes": {"latency": DELAY}})
     assert hit(pairs) == set(range(5))
     proxied.http.post("/proxies/p/toxics/t", {"toxicity": -3})
     for pair in pairs:

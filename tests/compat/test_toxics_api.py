@@ -109,6 +109,19 @@ def test_attributes_must_be_integers(api: Http, value: bytes, found: str, update
     assert [toxic["attributes"]["latency"] for toxic in api.get("/proxies/p/toxics")] == [0] * update
 
 
+@pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind, keys in ATTRIBUTES.items() for key in keys])
+def test_of_each_type_the_error_says_what_go_calls_it(api: Http, kind: str, key: str) -> None:
+    struct = {"reset_peer": "Reset"}.get(kind, kind.title().replace("_", ""))
+    integer = "int" if kind == "slicer" else "int64"
+    answer = api.ask("POST", "/proxies/p/toxics", {"type": kind, "attributes": {key: 1.5}})
+    wrong = f"json: cannot unmarshal number 1.5 into Go struct field {struct}Toxic.attributes.{key} of type {integer}"
+    assert answer.error == (400, f"bad request body: {wrong}")
+    api.post("/proxies/p/toxics", {"type": kind})
+    for body in ({"attributes": {key: 1.5}}, {"attributes": "x"}):
+        status, text = api.ask("POST", f"/proxies/p/toxics/{kind}_downstream", body).error
+        assert (status, f"{struct}Toxic" in text) == (400, True)
+
+
 def test_attributes_must_be_an_object_before_anything_else_is_looked_at(api: Http) -> None:
     api.post("/proxies/p/toxics", {"type": "latency", "name": "l"})
     answer = api.ask("POST", "/proxies/p/toxics", {"stream": "side", "attributes": 5})

@@ -66,7 +66,7 @@ SESSION = (
 
 def test_a_session_with_every_command(program: str, http: Http) -> None:
     for command, told in SESSION:
-        words = [program, "-h", f"http://127.0.0.1:{http.server.port}", *command.split()]
+        words = [program, "-h", f"http://127.0.0.1:{http.port}", *command.split()]
         ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
         proxies = http.get("/proxies")
         listen = proxies["web"]["listen"] if proxies else ""

@@ -14,7 +14,8 @@ from toxiproxy import Toxiproxy
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
-from .wire import Http
+from .servers import free_port
+from .wire import Http, lasting
 
 ALL_TOXICS: dict[str, dict[str, Any]] = {
     "noop": {},
@@ -49,7 +50,7 @@ def upstream() -> Iterator[str]:
 def toxiproxy(http: Http, monkeypatch: pytest.MonkeyPatch) -> Toxiproxy:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(APIConsumer, "host", "127.0.0.1")
-    monkeypatch.setattr(APIConsumer, "port", http.server.port)
+    monkeypatch.setattr(APIConsumer, "port", http.port)
     return Toxiproxy()
 
 
@@ -69,6 +70,13 @@ def test_the_server_is_there(toxiproxy: Toxiproxy) -> None:
     assert toxiproxy.proxies() == {}
 
 
+def test_where_there_is_none_it_does_not_run(toxiproxy: Toxiproxy, http: Http) -> None:
+    toxiproxy.update_api_consumer("127.0.0.1", free_port())
+    assert (toxiproxy.running(), toxiproxy.version()) == (False, None)
+    toxiproxy.update_api_consumer("127.0.0.1", http.port)
+    assert toxiproxy.running()
+
+
 def test_a_proxy_is_made_used_and_destroyed(toxiproxy: Toxiproxy, upstream: str) -> None:
     proxy = toxiproxy.create(name="echo", upstream=upstream)
     with connect(proxy.listen) as client:
@@ -76,6 +84,7 @@ def test_a_proxy_is_made_used_and_destroyed(toxiproxy: Toxiproxy, upstream: str)
     assert toxiproxy.get_proxy("echo").listen == proxy.listen
     with pytest.raises(ProxyExists):
         toxiproxy.create(name="echo", upstream=upstream)
+    assert toxiproxy.destroy("echo") is False  # it takes proxies only
     assert toxiproxy.destroy(proxy)
     assert toxiproxy.get_proxy("echo") is None
     with pytest.raises(NotFound, match="proxy not found"):
@@ -104,6 +113,18 @@ def test_a_disabled_proxy_gets_its_port_when_it_is_enabled(toxiproxy: Toxiproxy,
     proxy.disable()
     proxy.enable()
     assert toxiproxy.get_proxy("echo").listen == listen
+
+
+def test_several_of_a_type_have_names(toxiproxy: Toxiproxy, upstream: str) -> None:
+    proxy = toxiproxy.create(name="echo", upstream=upstream)
+    for name in ("second", "first"):
+        proxy.add_toxic(type="latency", name=name, attributes={"latency": 100})
+    assert list(proxy.toxics()) == ["second", "first"]
+    with connect(proxy.listen) as client, lasting(0.2):
+        assert echoes(client)
+    proxy.disable()
+    proxy.enable()
+    assert proxy.get_toxic("first").attributes["latency"] == 100
 
 
 @pytest.mark.parametrize("kind", ALL_TOXICS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import select
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .servers import PATIENCE, Server
+from .servers import PATIENCE
 
 QUIET = 0.3
 """Seconds for which nothing must come where nothing may come."""
@@ -52,14 +53,19 @@ def eventually(true: Callable[[], object], what: str, seconds: float = PATIENCE)
 
 
 class Http:
-    """The API of a server."""
+    """The API of a server.
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    Args:
+        real: it is Shopify's.
+    """
+
+    def __init__(self, port: int, real: bool) -> None:
+        self.port = port
+        self.real = real
 
     def ask(self, method: str, path: str, body: object = None, timeout: float = PATIENCE, **headers: str) -> Answer:
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
             connection.request(method, path, raw, {key.replace("_", "-"): value for key, value in headers.items()})
             got = connection.getresponse()
@@ -67,7 +73,7 @@ class Http:
 
     def raw(self, request: bytes) -> bytes:
         """All that is answered until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.server.port), PATIENCE) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as sock:
             sock.sendall(request)
             return b"".join(iter(lambda: sock.recv(65536), b""))
 
@@ -81,6 +87,11 @@ class Http:
         answer = self.ask("POST", path, body)
         assert answer.status in (200, 201, 204), answer
         return answer.json if answer.body else None
+
+    def gone(self) -> bool:
+        """Whether nobody listens there any more."""
+        with socket.socket() as attempt:
+            return attempt.connect_ex(("127.0.0.1", self.port)) == errno.ECONNREFUSED
 
 
 class Peer:
@@ -171,7 +182,7 @@ class Proxied:
     def pair(self) -> tuple[Peer, Peer]:
         """A client, and the server's end of its connection."""
         client, server = self.client(), self.upstream.accept()
-        if self.http.server.real:
+        if self.http.real:
             time.sleep(SETTLING)
         return client, server
 

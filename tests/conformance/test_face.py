@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +123,12 @@ def test_cases_are_parameters_with_their_ids() -> None:
         client_cases("NOPE")
     with pytest.raises(UnknownCase):
         server_cases("RECONNECT-02")
+
+
+def test_the_tests_of_the_docs_pass_as_they_are_written(project: pytest.Pytester) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "check.md").read_text(encoding="utf-8")
+    test, fixture = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    project.makepyfile(test_it=test.replace('"BACKOFF-*", "RECONNECT-02"', '"RECONNECT-02"'))
+    project.makeconftest(f"import pytest\nfrom {REFERENCE} import reference as my_factory\n\n{fixture}")
+    outcomes = project.runpytest_inprocess(*OPTIONS).parseoutcomes()
+    assert outcomes.keys() == {"passed"}

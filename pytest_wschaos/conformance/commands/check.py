@@ -47,7 +47,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--case", action="append", default=[], metavar="CASE", help="one more; may be repeated")
     subject = parser.add_argument_group("what is under test")
     subject.add_argument("--subject", metavar="FACTORY", help="a client in this process: package.module:factory")
-    subject.add_argument("--server", metavar="URL", help="a server: its ws:// URL")
+    subject.add_argument(
+        "--server",
+        metavar="URL",
+        help="a server: its ws:// URL (with port 0 and --command each case "
+        "gets a free port), or package.module:class of one like the reference server",
+    )
     subject.add_argument(
         "--command", dest="server_command", metavar="COMMAND", help="what starts the server (default: it runs already)"
     )
@@ -73,7 +78,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--clock",
         choices=["real", "virtual"],
         default="real",
-        help="virtual: an hour takes a moment, with --subject only (default: %(default)s)",
+        help="virtual: an hour takes a moment, in this process only (default: %(default)s)",
     )
     how.add_argument("--seed", type=_whole, help="where all randomness comes from (default: a new one each time)")
     how.add_argument(
@@ -199,8 +204,9 @@ def _require_subject(options: argparse.Namespace) -> Side:
     for name, dest in OF_THE_SERVER.items():
         if getattr(options, dest) is not None and not server:
             _cannot(f"--{name}: goes with --server")
-    if options.clock == "virtual" and not options.subject:
-        _cannot("--clock virtual: a process has a clock of its own: it goes with --subject")
+    here = options.subject or (server and "://" not in options.server)
+    if options.clock == "virtual" and not here:
+        _cannot("--clock virtual: a process has a clock of its own: it goes with --subject, or a server's class")
     return "server" if server else "client"
 
 
@@ -334,7 +340,7 @@ def _pytest(options: argparse.Namespace, plan: Plan, front: Front) -> int:
     folder = Path(session.__file__).parent
     words = ["-c", os.devnull, f"--rootdir={folder}", "-p", "pytest_wschaos.plugin", "-p", session.__name__]
     words += ["-p", "no:cacheprovider"] if _cache(options) is None else ["-o", f"cache_dir={_cache(options)}"]
-    words += ["-o", "junit_suite_name=wschaos", "-p", "no:faulthandler", f"{session.OPTION}={plan.to_json()}"]
+    words += ["-o", "junit_suite_name=wschaos", "-p", "no:faulthandler", "-s", f"{session.OPTION}={plan.to_json()}"]
     words += [f"--junitxml={os.path.abspath(options.junitxml)}"] if options.junitxml else []
     words += ["-k", options.keyword] if options.keyword else []
     words += [*(["--lf"] if options.lf else []), *(["-x"] if options.first else [])]

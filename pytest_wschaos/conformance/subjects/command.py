@@ -87,8 +87,20 @@ class Process(Client):
 
     async def start(self, setting: Setting) -> None:
         self._profile = _write(setting.profile, self._folder)
+        starting = asyncio.ensure_future(self._started(setting))
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            self._process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(SubjectError):
+                self._process = await starting  # what runs already must be known, to be ended
+            raise
+        self._first = asyncio.get_running_loop().create_future()
+        self._readers = [asyncio.create_task(read()) for read in (self._read, self._read_errors, self._until_exit)]
+        await self._hear(setting)
+
+    async def _started(self, setting: Setting) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -100,9 +112,6 @@ class Process(Client):
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise SubjectError(f"{shlex.join(self._command)}: cannot be started: {reason}") from None
-        self._first = asyncio.get_running_loop().create_future()
-        self._readers = [asyncio.create_task(read()) for read in (self._read, self._read_errors, self._until_exit)]
-        await self._hear(setting)
 
     async def _hear(self, setting: Setting) -> None:
         """Wait for its hello, or for what shows that there will be none: it ends, says something else, or connects."""

@@ -43,11 +43,12 @@ class Curtain:
                 loop, task = self._playing
                 loop.call_soon_threadsafe(task.cancel)
 
-    async def over(self, case: Coroutine[object, object, T]) -> T:
-        """Await the case.
+    async def over(self, case: Coroutine[object, object, T], longest: float | None = None) -> T:
+        """Await the case, for so many seconds at most.
 
         Raises:
             asyncio.CancelledError: the curtain has fallen.
+            TimeoutError: it took longer.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -57,7 +58,8 @@ class Curtain:
                 raise asyncio.CancelledError
             self._playing = (asyncio.get_running_loop(), task)
         try:
-            return await case
+            async with asyncio.timeout(longest):
+                return await case
         finally:
             with self._lock:
                 self._playing = None

@@ -87,7 +87,7 @@ def play(case: Case, subject: Subject, settings: Settings, curtain: Curtain | No
 
 def _run(case: Case, subject: Subject, settings: Settings, curtain: Curtain) -> _Played:
     if settings.clock == "real":
-        return asyncio.run(curtain.over(asyncio.wait_for(_play(case, subject, settings, SLACK), LONGEST)))
+        return asyncio.run(curtain.over(_play(case, subject, settings, SLACK), LONGEST))
     from ...simulation.run import run
 
     return run(lambda: _play(case, subject, settings, 0.0), clock="virtual", seed=settings.seed)
