@@ -50,19 +50,16 @@ func (s *session) welcomed(w *welcome, known bool) (lost bool) {
 // forget makes the next connection start a fresh session.
 func (s *session) forget() { s.id, s.resumeToken, s.epoch = "", "", nil }
 
-// refusals reads `rejected`: an object of reasons by id, or a list of objects.
+// refusals reads `rejected`, a list of ids with errors.
 func refusals(raw json.RawMessage) map[int64]string {
-	byID := map[int64]string{}
-	if json.Unmarshal(raw, &byID) == nil {
-		return byID
-	}
 	var list []struct {
-		ID            int64
-		Error, Reason string
+		ID    int64  `json:"id"`
+		Error string `json:"error"`
 	}
 	json.Unmarshal(raw, &list)
+	byID := map[int64]string{}
 	for _, one := range list {
-		byID[one.ID] = one.Error + one.Reason
+		byID[one.ID] = one.Error
 	}
 	return byID
 }
