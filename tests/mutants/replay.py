@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_wschaos import Profile, ReferenceClient
@@ -14,10 +14,10 @@ from pytest_wschaos.reference.protocol import Frame
 from pytest_wschaos.reference.receipt import Receipt
 from pytest_wschaos.reference.subscriptions import Subscriptions
 
-from .registry import OtherFigures, broken
+from .registry import Event, OtherFigures, Telling, mutant
 
 
-@broken(
+@mutant(
     "robtaussig/react-use-websocket#90, snapview/tungstenite-rs#94: what was written counts as delivered",
     fails={
         "REPLAY-02": "what was written and not acknowledged when the link broke is not sent again",
@@ -37,7 +37,7 @@ class _Forgetful(Outbox):
         return super().on_welcome(last_id, recovered, rejected)
 
 
-@broken(
+@mutant(
     "what is sent while down goes nowhere",
     fails={
         "REPLAY-01": "what was sent while down is not delivered after the reconnect",
@@ -53,7 +53,7 @@ class _Stack(Outbox):
         super()._enqueue(requests, first=True)
 
 
-@broken(
+@mutant(
     "purplefish/factory-factory#1397: new messages bypass the backlog",
     fails={"REPLAY-01": "newer messages reach the server before those that wait since the link broke"},
 )
@@ -66,7 +66,7 @@ class _Backwards(Outbox):
         super()._enqueue(requests[::-1] if first else requests, first=first)
 
 
-@broken(
+@mutant(
     "made up: each pending message is put back at the front, oldest first",
     fails={
         "REPLAY-02": "a message gets the id under which another one was sent before",
@@ -81,7 +81,7 @@ class _Renaming(Outbox):
         return super().on_welcome(last_id, False, rejected)
 
 
-@broken(
+@mutant(
     "socketio/socket.io#5334, lichess-org/mobile#3387: a message whose ack was lost is sent again as a new one",
     fails={"REPLAY-03": "the server has it already, and takes it for another one"},
 )
@@ -112,7 +112,7 @@ class _Hoarding(Outbox):
         return settled
 
 
-@broken(
+@mutant(
     "made up: the journal is replayed from its beginning",
     fails={
         "REPLAY-03": "it sends again what was acknowledged",
@@ -130,7 +130,7 @@ class _Amnesiac(Subscriptions):
         return []
 
 
-@broken(
+@mutant(
     "SignalK/signalk-js-client#44, bybit-exchange/pybit#76, enisdenjo/graphql-ws#85",
     fails={"REPLAY-07": "in a fresh session nothing is subscribed to: connected, and silent"},
 )
@@ -138,7 +138,7 @@ class SubscriptionsNotRestored(ReferenceClient):
     subscriptions_type = _Amnesiac
 
 
-@broken(
+@mutant(
     "made up: subscribe() in onopen",
     fails={"REPLAY-07": "it subscribes again though the session goes on"},
 )
@@ -154,7 +154,7 @@ class _Clinging(Inbox):
         pass
 
 
-@broken(
+@mutant(
     "socketio/socket.io#1739: the node does not know the session, and is asked for it again and again",
     fails={"REPLAY-08": "told that the session is gone, it goes on to resume it"},
 )
@@ -168,7 +168,7 @@ class _Uncounting(Inbox):
         return {**fields, "seq": 0} if fields else fields
 
 
-@broken(
+@mutant(
     "made up: the sequence is kept in the connection",
     fails={"REPLAY-04": "it asks for what it has acknowledged, and cannot get that any more"},
 )
@@ -181,7 +181,7 @@ class _FloodingLink(Link):
         return super()._pace(1e9, 1e9)
 
 
-@broken(
+@mutant(
     "made up: the queue is flushed in one go",
     fails={"REPLAY-05": "more frames than the server's burst at once: it closes 4429"},
 )
@@ -189,7 +189,7 @@ class FloodsOnReconnect(ReferenceClient):
     link_type = _FloodingLink
 
 
-@broken(
+@mutant(
     "cube-js/cube#10246: a message that the server refuses is sent again for ever",
     fails={
         "REPLAY-03": "under a new id each time, as if it were another message",
@@ -216,7 +216,7 @@ class PoisonForEver(ReferenceClient):
             self._outbox.add(Outgoing(old.kind, old.topic, old.data, ref=old.ref, size=old.size, frames=old.frames))
 
 
-@broken(
+@mutant(
     "socketio/socket.io#3152: the callback of what is sent while it reconnects is never called",
     fails={"REPLAY-06": "messages that were sent while down are delivered, and never settle"},
 )
@@ -233,3 +233,84 @@ class SendsWhileDownNeverSettle(ReferenceClient):
     def settled(self, request: Outgoing, error: str | None) -> None:
         if request.ref not in self._unheard:
             super().settled(request, error)
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class TellsNoGap(Telling):
+    def changed(self, event: Event) -> Iterator[Event]:
+        if event["event"] != "gap":
+            yield event
+
+
+class _Leaking(Outbox):
+    def add(self, request: Outgoing) -> None:
+        if self.fits(request):
+            super().add(request)
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class DropsWhenFull(ReferenceClient):
+    outbox_type = _Leaking
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class BoundlessQueue(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(replay={"queue_messages": 10**6, "queue_bytes": 10**9})
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class NeverSettles(ReferenceClient):
+    def settled(self, request: Outgoing, error: str | None) -> None:
+        pass
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class HandsNothingBack(ReferenceClient):
+    def _abandon_requests(self, error: str) -> list[Outgoing]:
+        super()._abandon_requests(error)
+        return []
+
+
+class _Unforgetting(Subscriptions):
+    def confirmed(self, kind: str, topic: str) -> None:
+        if kind == "subscribe":
+            super().confirmed(kind, topic)
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class UnsubscribedComesBack(ReferenceClient):
+    subscriptions_type = _Unforgetting
+
+
+class _OldEpoch(Inbox):
+    def on_welcome(self, welcome: Mapping[str, Any]) -> None:
+        before = self._epoch
+        super().on_welcome(welcome)
+        self._epoch = before or self._epoch
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class KeepsTheOldEpoch(ReferenceClient):
+    inbox_type = _OldEpoch

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, cast
 from pytest_wschaos import Profile, ReferenceClient
 from pytest_wschaos.reference.heartbeat import Heartbeat
 from pytest_wschaos.reference.link import Link
+from pytest_wschaos.reference.pacer import Pacer
 
-from .registry import OtherFigures, broken
+from .registry import Event, OtherFigures, mutant
 
 if TYPE_CHECKING:
     from pytest_wschaos.reference.close_policy import End
 
 
-@broken(
+@mutant(
     "juspay/kolu#1235, chalie-ai/chalie#1841",
     fails={
         "RECONNECT-01": "a link that dies without a word is never missed",
@@ -42,7 +43,7 @@ class _TrustingLink(Link):
     heartbeat_type = _Trusting
 
 
-@broken(
+@mutant(
     "the keepalive of the ws README, and of graphql-ws",
     fails={
         "RECONNECT-01": "it asks and does not wait for the answer, so a dead link is never missed",
@@ -55,7 +56,7 @@ class PongsNeverChecked(ReferenceClient):
     link_type = _TrustingLink
 
 
-@broken(
+@mutant(
     "what most libraries with an idle timer do",
     fails={"HEARTBEAT-03": "messages of the server stand in for the pongs that do not come"},
 )
@@ -72,7 +73,7 @@ class _WaitingLink(Link):
         self._wire.begin_close(code, reason)
 
 
-@broken(
+@mutant(
     "nodetool-ai/nodetool#4592, robtaussig/react-use-websocket#238: the watchdog calls close() and waits for onclose",
     fails={
         "RECONNECT-01": "a link that dies just after a ping is found out at the deadline, and kept for longer",
@@ -95,7 +96,7 @@ class _LateLink(Link):
     heartbeat_type = _LateHeartbeat
 
 
-@broken(
+@mutant(
     "websocket-client 1.9.0: the first ping comes after two intervals",
     fails={
         "RECONNECT-01": "a link that dies before its first ping is found out an interval too late",
@@ -108,7 +109,7 @@ class FirstPingTooLate(ReferenceClient):
     link_type = _LateLink
 
 
-@broken(
+@mutant(
     "aio-libs/aiohttp#12029: a live but slow link is taken for dead",
     fails={"HEARTBEAT-04": "answers within the declared deadline are too slow for it"},
 )
@@ -131,7 +132,7 @@ class _HauntedLink(Link):
             current._abandon(1011, "no pong")
 
 
-@broken(
+@mutant(
     "made up after the timers of many wrappers, which mean `this.ws` and not the socket that they were started for",
     fails={"HEARTBEAT-08": "the watchdog of the dead connection ends the next one, which is healthy"},
 )
@@ -155,7 +156,7 @@ class _ChattyLink(Link):
         self._loop.call_later(self._profile.heartbeat.interval or 0.0, self._again)
 
 
-@broken(
+@mutant(
     "setInterval() in onopen without clearInterval() in onclose",
     fails={"HEARTBEAT-08": "each reconnect adds a clock, and so a ping an interval"},
 )
@@ -172,10 +173,98 @@ class _SleepyLink(Link):
     heartbeat_type = _SleepyHeartbeat
 
 
-@broken(
+@mutant(
     "robtaussig/react-use-websocket#269, socketio/socket.io#5135: after a sleep it sends into an expired connection",
     fails={},
     bends={"HEARTBEAT-09": "it does not notice that it slept"},
 )
 class SendsAfterSleep(ReferenceClient):
     link_type = _SleepyLink
+
+
+class _NoProgress(Heartbeat):
+    def progress(self, now: float) -> None:
+        pass
+
+
+class _NoProgressLink(Link):
+    heartbeat_type = _NoProgress
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class LargeMessageIsNoLife(ReferenceClient):
+    link_type = _NoProgressLink
+
+
+class _AnyPong(Heartbeat):
+    def pong(self, key: object, now: float) -> bool:
+        self._asked.clear()
+        return True
+
+
+class _AnyPongLink(Link):
+    heartbeat_type = _AnyPong
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class AnyPongCounts(ReferenceClient):
+    link_type = _AnyPongLink
+
+
+class _WhenIdle(Heartbeat):
+    def traffic(self, now: float) -> None:
+        if self._interval is not None:
+            self._next = now + self._interval
+
+
+class _WhenIdleLink(Link):
+    heartbeat_type = _WhenIdle
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class PingsWhenIdleOnly(ReferenceClient):
+    link_type = _WhenIdleLink
+
+
+class _HastyLink(Link):
+    def _pace(self, rate: float, burst: float) -> Pacer:
+        return Pacer(rate, burst, None)
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class WritesAheadOfPings(ReferenceClient):
+    link_type = _HastyLink
+
+
+class _DeafLink(Link):
+    def _on_pong(self, frame: Event, now: float) -> None:
+        pass
+
+    def message(self, message: str | bytes) -> None:
+        if not (getattr(self._owner, "paused", False) and '"pong"' in str(message)):
+            super().message(message)
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class PausedReaderHearsNoPong(ReferenceClient):
+    link_type = _DeafLink
+    paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+        super().pause_reading()

@@ -6,12 +6,10 @@ import asyncio
 from typing import Any
 
 from pytest_wschaos import Profile, ReferenceClient
-from pytest_wschaos.reference.close_policy import ClosePolicy, End
+from pytest_wschaos.reference.close_policy import End
 from pytest_wschaos.reference.link import Link
 
-from .registry import OtherFigures, broken
-
-# --- RECONNECT
+from .registry import OtherFigures, mutant
 
 
 class _PoliteLink(Link):
@@ -19,7 +17,7 @@ class _PoliteLink(Link):
         return End(code=1000, reason=self._dead) if self._dead else super()._end()
 
 
-@broken(
+@mutant(
     "phoenixframework/phoenix#4944: a heartbeat timeout closes 1000, and 1000 means not to reconnect",
     fails={"RECONNECT-01": "it finds out that the link is dead, and stays away"},
 )
@@ -27,7 +25,7 @@ class DeadLinkTakenForGoodbye(ReferenceClient):
     link_type = _PoliteLink
 
 
-@broken(
+@mutant(
     "no timeout but the operating system's",
     fails={"RECONNECT-04": "an attempt that nobody answers is waited for"},
 )
@@ -36,7 +34,7 @@ class NoOpenTimeout(OtherFigures):
         return declared.with_(reconnect={"open_timeout": declared.reconnect.open_timeout * 20})
 
 
-@broken(
+@mutant(
     "lukeed/sockette#46, pladaria/reconnecting-websocket#51: close() leaves the timer",
     fails={"RECONNECT-05": "closed while it waited, it comes back when the wait is over"},
 )
@@ -46,7 +44,7 @@ class Zombie(ReferenceClient):
             await super().close(code, reason)
 
 
-@broken(
+@mutant(
     "Atmosphere/wasync#178: reopened while it waits, it has two lives",
     fails={
         "RECONNECT-03": "the timer of the wait opens a second connection beside the one that was asked for",
@@ -61,7 +59,7 @@ class TwoConnectionsAtOnce(ReferenceClient):
             self._second = asyncio.get_running_loop().create_task(self._live())
 
 
-@broken(
+@mutant(
     "pladaria/reconnecting-websocket#134: the provider rejects once, and nothing happens ever after",
     fails={"RECONNECT-08": "a failing token provider ends everything, in silence"},
 )
@@ -70,7 +68,7 @@ class EndsWhenTheProviderFails(ReferenceClient):
         return None if end.reason.startswith("the token provider") else super()._react(end)
 
 
-@broken(
+@mutant(
     "websocket-client/websocket-client#970: handlers are lost with the first connection",
     fails={"RECONNECT-09": "that it is ready again is told no more"},
 )
@@ -85,67 +83,42 @@ class TellsOfTheFirstConnectionOnly(ReferenceClient):
         super().__init__(url, on_event=told, **options)
 
 
-# --- CLOSE
-
-
-@broken(
-    "lukeed/sockette: 1001 is final",
-    fails={"CLOSE-01": "a server that goes away is not gone for good"},
+@mutant(
+    "many: no limit, and nobody hears of it",
+    fails={"RECONNECT-06": "it tries an eleventh time, and never tells anybody"},
 )
-class StopsWhenTheServerGoesAway(OtherFigures):
+class RetriesForEver(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
-        return declared.with_(close={"reactions": {1001: "stop"}})
+        return declared.with_(reconnect={"max_retries": None})
 
 
-class _Deaf(ClosePolicy):
-    def _look_up(self, end: End) -> Any:
-        return super()._look_up(end) if end.code is None else "retry"
-
-
-@broken(
-    "giantmachines/redux-websocket#103: the code is not looked at",
+@mutant(
+    "made up: the default of a constant that nobody looked up",
     fails={
-        "CLOSE-01": "it comes back after codes that say not to",
-        "AUTH-04": "it comes back with a token that was refused twice",
-        "REPLAY-08": "told that its session is gone, it asks for that session again",
+        "RECONNECT-06": "it stops after three retries of ten",
+        "RECONNECT-02": "a link that breaks for the fourth time is not opened again",
+        "CLOSE-01": "nor is one that the server closes with a code that asks to come back",
     },
 )
-class CloseCodesIgnored(ReferenceClient):
-    policy_type = _Deaf
-
-
-class _Undeterred(ClosePolicy):
-    def _look_up(self, end: End) -> Any:
-        return super()._look_up(end) if end.status is None else "retry"
-
-
-@broken(
-    "phoenixframework/phoenix#5155: an HTTP answer looks like any other failure",
-    fails={"CLOSE-05": "a page that is not there is asked for again and again"},
-)
-class HttpStatusIgnored(ReferenceClient):
-    policy_type = _Undeterred
-
-
-class _AbruptLink(Link):
-    def close(self, code: int, reason: str) -> None:
-        self._closing, self.ready = True, False
-        self._stop_timers()
-        self._wire.transport.abort()
-
-
-@broken(
-    "socket.destroy() instead of ws.close()",
-    fails={"CLOSE-02": "it ends on purpose without a word"},
-)
-class EndsWithoutClose(ReferenceClient):
-    link_type = _AbruptLink
-
-
-@broken(
-    "made up: the close handshake has no deadline to speak of",
-    fails={"CLOSE-04": "a Close that is not answered is waited for"},
-)
-class WaitsForTheCloseHandshake(OtherFigures):
+class GivesUpTooEarly(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
-        return declared.with_(close={"timeout": declared.close.timeout * 8})
+        return declared.with_(reconnect={"max_retries": 3})
+
+
+@mutant(
+    "pladaria/reconnecting-websocket#119: no terminal event",
+    fails={
+        "RECONNECT-06": "after the last retry the application hears nothing",
+        "REPLAY-06": "nor that its message was not delivered",
+        "AUTH-04": "nor that its token was refused for good",
+        "CLOSE-01": "nor that the server closed with a code that ends everything",
+        "CLOSE-05": "nor that there is no such page",
+    },
+)
+class GivesUpInSilence(ReferenceClient):
+    def __init__(self, url: str, *, on_event: Any, **options: Any) -> None:
+        def told(event: dict[str, object]) -> None:
+            if event["event"] != "gave_up":
+                on_event(event)
+
+        super().__init__(url, on_event=told, **options)

@@ -1,0 +1,108 @@
+"""Clients that come back too soon, or too late."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.reference.backoff import Backoff
+from pytest_wschaos.reference.close_policy import End
+from pytest_wschaos.reference.link import Link
+
+from .registry import OtherFigures, mutant
+
+
+@mutant(
+    "foss42/apidash#1759, braverhealth/phoenix-socket-dart#34",
+    fails={
+        "BACKOFF-01": "it hardly waits",
+        "BACKOFF-02": "and no longer after ten failures than after one",
+        "BACKOFF-04": "every retry comes before its delay",
+        "JITTER-01": "delays that are far too short are no draws from the declared ones",
+        "JITTER-03": "at the cap they pile up next to 0",
+        "JITTER-04": "a herd comes back almost at the instant at which it lost its links",
+    },
+    bends={"BACKOFF-05": "what it adds to the server's bound is too little"},
+)
+class NoBackoff(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        short = declared.backoff.base / 20
+        return declared.with_(backoff={"base": short, "factor": 1.0, "cap": short})
+
+
+@mutant(
+    "setTimeout(connect, 1000) in onclose",
+    fails={
+        "BACKOFF-01": "each retry waits as long as the first",
+        "BACKOFF-02": "so the delays do not grow",
+        "BACKOFF-03": "where every attempt is accepted and closed, that is a count that starts anew each time",
+        "BACKOFF-04": "and from the second on they are too short",
+        "JITTER-01": "late delays are a fraction of the declared ones",
+        "JITTER-03": "at the cap they pile up far below it",
+        "CLOSE-01": "`later` is no later",
+    },
+)
+class FixedDelay(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(backoff={"factor": 1.0, "cap": declared.backoff.base})
+
+
+class _RelievedLink(Link):
+    async def run(self, token: str | None, deadline: float) -> End:
+        cast(ReferenceClient, self._owner)._backoff.reset()
+        return await super().run(token, deadline)
+
+
+@mutant(
+    "`async for` of python-websockets: a handshake clears the backoff",
+    fails={"BACKOFF-03": "a server that accepts and closes at once is met with the first delay again and again"},
+)
+class BackoffResetByHandshake(ReferenceClient):
+    link_type = _RelievedLink
+
+
+@mutant(
+    "openclaw/openclaw#29484 cured half of it: the welcome clears the backoff",
+    fails={"BACKOFF-03": "a connection that flaps is met with the first delay again and again"},
+)
+class BackoffResetByWelcome(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(backoff={"stable_after": 0.0})
+
+
+class _Resentful(Backoff):
+    def ready(self, now: float) -> None:
+        pass
+
+
+@mutant(
+    "made up",
+    fails={"BACKOFF-03": "failures of long ago lengthen the delay after a connection that was stable"},
+)
+class BackoffNeverReset(ReferenceClient):
+    backoff_type = _Resentful
+
+
+@mutant(
+    "most clients: a Retry-After is not read",
+    fails={},
+    bends={"BACKOFF-05": "it comes back before the server wants it"},
+)
+class IgnoresRetryAfter(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(backoff={"honour_retry_after": False})
+
+
+class _Punctual(Backoff):
+    def failed(self, now: float, retry_after: float | None = None, *, later: bool = False) -> float | None:
+        delay = super().failed(now, None, later=later)
+        return delay if delay is None or retry_after is None else max(delay, retry_after)
+
+
+@mutant(
+    "max(delay, retry_after), as HTTP clients do",
+    fails={},
+    bends={"BACKOFF-05": "all clients come back at the one instant that the server named"},
+)
+class RetryAfterWithoutSpread(ReferenceClient):
+    backoff_type = _Punctual

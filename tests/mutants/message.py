@@ -1,0 +1,104 @@
+"""Clients that cut, convert, hold up or reorder messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.reference.link import Link, Piece
+from pytest_wschaos.reference.receipt import Receipt
+
+from .registry import Event, OtherFigures, Telling, mutant
+from .replay import BoundlessQueue
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class GuessesUpwards(ReferenceClient):
+    async def send_binary(self, topic: str, data: bytes, *, ref: str | None = None) -> Receipt:
+        try:
+            return await self.send(topic, data.decode(), ref=ref)
+        except UnicodeDecodeError:
+            return await super().send_binary(topic, data, ref=ref)
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class GuessesDownwards(Telling):
+    def changed(self, event: Event) -> Iterator[Event]:
+        data = event.get("data")
+        yield {**event, "data": json.loads(data)} if isinstance(data, str) and data.startswith("{") else event
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class TellsBackwards(Telling):
+    held: Event | None = None
+
+    def changed(self, event: Event) -> Iterator[Event]:
+        if event["event"] != "message":
+            yield event
+        elif self.held is None:
+            self.held = event
+        else:
+            before, self.held = self.held, None
+            yield event
+            yield before
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class CutsLargeOnes(Telling):
+    def changed(self, event: Event) -> Iterator[Event]:
+        data = event.get("data")
+        yield {**event, "data": data[:65536]} if isinstance(data, str | bytes) else event
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class TakesAll(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(message={"max_size": declared.message.max_size * 4})
+
+
+class _LargeLink(Link):
+    def _begin_next(self) -> Iterator[Piece] | None:
+        self._max_message = 10**9
+        return super()._begin_next()
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class SendsTooLarge(BoundlessQueue):
+    link_type = _LargeLink
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class OneChunk(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(message={"chunk": declared.message.max_size})
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class TakesNothingLarge(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(replay={"queue_bytes": 64 * 1024})

@@ -1,0 +1,88 @@
+"""Clients that say that they are what they are not, or do not take what they should."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_wschaos import ReferenceClient
+from pytest_wschaos.reference.client import ReadyState
+from pytest_wschaos.reference.outbox import Outgoing
+from pytest_wschaos.reference.receipt import Receipt
+from pytest_wschaos.reference.requests import Requests
+
+from .registry import mutant
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class OpenWhileConnecting(ReferenceClient):
+    @property
+    def ready_state(self) -> ReadyState:
+        return ReadyState.CLOSED if self._task is None else ReadyState.OPEN
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class OpenAfterwards(ReferenceClient):
+    @property
+    def ready_state(self) -> ReadyState:
+        return ReadyState.OPEN if self._task is None else super().ready_state
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class DropsWhenNotOpen(ReferenceClient):
+    async def send(self, topic: str, data: Any, *, ref: str | None = None) -> Receipt:
+        return await super().send(topic, data, ref=ref) if self.is_ready else None  # type: ignore[return-value]
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class ThrowsWhenNotOpen(ReferenceClient):
+    async def send(self, topic: str, data: Any, *, ref: str | None = None) -> Receipt:
+        if not self.is_ready:
+            raise RuntimeError("still in CONNECTING state")
+        return await super().send(topic, data, ref=ref)
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class BufferedIsZero(ReferenceClient):
+    @property
+    def buffered_amount(self) -> int:
+        return 0
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class BufferedCountsTheUnacknowledged(ReferenceClient):
+    @property
+    def buffered_amount(self) -> int:
+        return self._outbox._kept
+
+
+class _Boundless(Requests):
+    async def _room(self, request: Outgoing) -> None:
+        self._client.require_running()
+
+
+@mutant(
+    "made up",
+    fails={},
+)
+class NoHighMark(ReferenceClient):
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self._requests = _Boundless(self, self._outbox, self._profile, self._events)
