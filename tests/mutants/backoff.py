@@ -106,3 +106,57 @@ class _Punctual(Backoff):
 )
 class RetryAfterWithoutSpread(ReferenceClient):
     backoff_type = _Punctual
+
+
+class _AtOnce(Backoff):
+    def _draw(self, step: int) -> float:
+        return 0.0
+
+
+@mutant(
+    "M04, openshift/dynamic-plugin-sdk#330: a base of 0, which no factor makes grow",
+    fails={},
+)
+class BaseOfZero(ReferenceClient):
+    backoff_type = _AtOnce
+
+
+class _FirstAtOnce(Backoff):
+    def _draw(self, step: int) -> float:
+        return 0.0 if step == 1 else super()._draw(step)
+
+
+@mutant(
+    "recws-org/recws, gql, pysignalr: the first retry comes at once",
+    fails={},
+)
+class FirstRetryAtOnce(ReferenceClient):
+    backoff_type = _FirstAtOnce
+
+
+@mutant(
+    "enisdenjo/graphql-ws: 2^n s, without a cap",
+    fails={},
+)
+class NoCap(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(backoff={"cap": 1e6, "ceiling": None})
+
+
+@mutant(
+    "M16, baking-bad/pysignalr#20: an HTTP error takes a way around the backoff",
+    fails={},
+)
+class HttpErrorsBypassTheBackoff(ReferenceClient):
+    def _react(self, end: End) -> float | None:
+        delay = super()._react(end)
+        return delay if delay is None or end.status is None else self._profile.backoff.base * 0.3
+
+
+@mutant(
+    "joewalnes/reconnecting-websocket, stomp-js/stompjs as an option: the factor is 1.5 where 2 is declared",
+    fails={},
+)
+class GrowsTooSlowly(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(backoff={"factor": 1.5})

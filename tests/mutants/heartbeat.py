@@ -268,3 +268,44 @@ class PausedReaderHearsNoPong(ReferenceClient):
     def pause_reading(self) -> None:
         self.paused = True
         super().pause_reading()
+
+
+class _Impatient(Heartbeat):
+    """Dead is what has said nothing for a deadline, asked or not."""
+
+    _heard = 0.0
+
+    def start(self, now: float) -> None:
+        super().start(now)
+        self._heard = now
+
+    def traffic(self, now: float) -> None:
+        self._heard = now
+
+    def dead(self, now: float) -> bool:
+        return now >= self._heard + self._deadline
+
+    def next_at(self) -> float | None:
+        deadline = self._heard + self._deadline
+        return deadline if self._next is None else min(self._next, deadline)
+
+
+class _ImpatientLink(Link):
+    heartbeat_type = _Impatient
+
+
+@mutant(
+    "M33, robtaussig/react-use-websocket#270: the deadline runs from the last data, not from the ping",
+    fails={},
+)
+class DeadlineFromTheLastData(ReferenceClient):
+    link_type = _ImpatientLink
+
+
+@mutant(
+    "phoenixframework/phoenix, supabase/realtime-js: the next interval is the deadline",
+    fails={},
+)
+class DeadlineIsTheNextInterval(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(heartbeat={"deadline": declared.heartbeat.interval})

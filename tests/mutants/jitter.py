@@ -6,6 +6,8 @@ from random import Random
 from typing import Any
 
 from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.profile import Backoff as Figures
+from pytest_wschaos.profile import Jitter
 from pytest_wschaos.reference.backoff import Backoff
 
 from .registry import OtherFigures, mutant
@@ -73,3 +75,62 @@ class JitterClampedAtTheCap(ReferenceClient):
 class SameSeedInEveryClient(ReferenceClient):
     def __init__(self, url: str, *, seed: int, **options: Any) -> None:
         super().__init__(url, seed=0, **options)
+
+
+class _InSeconds(Backoff):
+    def _draw(self, step: int) -> float:
+        return max(0.0, self._figures.nominal(step) + self._rng.uniform(-0.5, 0.5))
+
+
+@mutant(
+    "M22, miguelgrinberg/python-socketio: the factor of the jitter is taken for seconds",
+    fails={},
+)
+class JitterInSeconds(ReferenceClient):
+    backoff_type = _InSeconds
+
+
+class _FirstOnly(Backoff):
+    def _draw(self, step: int) -> float:
+        return super()._draw(step) if step == 1 else self._figures.nominal(step)
+
+
+@mutant(
+    "`async for` of python-websockets: only the first delay has jitter",
+    fails={},
+)
+class JitterOnTheFirstDelayOnly(ReferenceClient):
+    backoff_type = _FirstOnly
+
+
+class _Upwards(Backoff):
+    def _draw(self, step: int) -> float:
+        high = self._jitter.bounds[1]
+        nominal = self._figures.nominal(step)
+        return self._rng.uniform(nominal, nominal * high)
+
+
+@mutant(
+    "made up, as of graphql-ws, which adds 0.3 to 3 s: the jitter only ever adds",
+    fails={},
+)
+class JitterOnlyAdds(ReferenceClient):
+    backoff_type = _Upwards
+
+
+class _SeededAlike(Backoff):
+    """One generator for all clients of a process, and the same in all processes."""
+
+    SHARED = Random("the same in every worker")
+
+    def __init__(self, figures: Figures, jitter: Jitter, max_retries: int | None, rng: Random) -> None:
+        super().__init__(figures, jitter, max_retries, self.SHARED)
+
+
+@mutant(
+    "M25, derived: workers that were forked after the generator was seeded",
+    fails={"JITTER-02": "two processes that start at one instant draw the same delays"},
+    alone=True,
+)
+class SeededAlikeInEveryProcess(ReferenceClient):
+    backoff_type = _SeededAlike

@@ -102,3 +102,12 @@ class OneChunk(OtherFigures):
 class TakesNothingLarge(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
         return declared.with_(replay={"queue_bytes": 64 * 1024})
+
+
+@mutant(
+    "M60, cube-js/cube#10246: a message that is too big for the server is sent again for ever",
+    fails={},
+)
+class TooLargeSentForEver(SendsTooLarge):
+    def practised(self, declared: Profile) -> Profile:
+        return super().practised(declared).with_(close={"reactions": {1009: "retry"}})

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import Any
 
 from pytest_wschaos import Profile, ReferenceClient
+from pytest_wschaos.profile import Backoff as Figures
+from pytest_wschaos.profile import Jitter
+from pytest_wschaos.reference.backoff import Backoff
 from pytest_wschaos.reference.close_policy import End
 from pytest_wschaos.reference.link import Link
 
@@ -122,3 +126,58 @@ class GivesUpInSilence(ReferenceClient):
                 on_event(event)
 
         super().__init__(url, on_event=told, **options)
+
+
+class _Unopened(Backoff):
+    """Its limit counts the retries that came to no open connection."""
+
+    def __init__(self, figures: Figures, jitter: Jitter, max_retries: int | None, rng: Random) -> None:
+        super().__init__(figures, jitter, None, rng)
+        self._limit = max_retries
+        self._unopened = 0
+        self.opened = False
+
+    def failed(self, now: float, retry_after: float | None = None, *, later: bool = False) -> float | None:
+        delay = super().failed(now, retry_after, later=later)
+        if self.retry == 1:
+            self._unopened = 0
+        elif not self.opened:
+            self._unopened += 1
+        return None if self._limit is not None and self._unopened >= self._limit else delay
+
+
+@mutant(
+    "M03, pipecat-ai/pipecat#3711: the limit counts failed handshakes only",
+    fails={"RECONNECT-06": "a server that accepts and closes is tried for ever"},
+)
+class LimitCountsFailedHandshakesOnly(ReferenceClient):
+    backoff_type = _Unopened
+
+    def _react(self, end: End) -> float | None:
+        assert isinstance(self._backoff, _Unopened)
+        self._backoff.opened = end.code is not None
+        return super()._react(end)
+
+
+class _SleepingLink(Link):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._woken = asyncio.Event()
+
+    async def run(self, token: str | None, deadline: float) -> End:
+        end = await super().run(token, deadline)
+        if self._dead.startswith("heartbeat"):
+            await self._woken.wait()
+        return end
+
+    def close(self, code: int, reason: str) -> None:
+        super().close(code, reason)
+        self._woken.set()
+
+
+@mutant(
+    "M32, aio-libs/aiohttp#4153, miguelgrinberg/simple-websocket#33: the timeout fires, and recv() never wakes",
+    fails={"RECONNECT-01": "the dead link is ended, and nobody is told, so nobody replaces it"},
+)
+class DeadLinkNeverSurfaces(ReferenceClient):
+    link_type = _SleepingLink

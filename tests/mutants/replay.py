@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -314,3 +315,52 @@ class _OldEpoch(Inbox):
 )
 class KeepsTheOldEpoch(ReferenceClient):
     inbox_type = _OldEpoch
+
+
+class _Batching(Outbox):
+    """Sends so many of what waited again; the rest waits for the next connection."""
+
+    BATCH = 2
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._rest: list[Outgoing] = []
+
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        self._queue.extendleft(reversed(self._rest))
+        settled = super().on_welcome(last_id, recovered, rejected)
+        waiting = list(self._queue)
+        self._rest = waiting[self.BATCH :]
+        self._queue = deque(waiting[: self.BATCH])
+        return settled
+
+    def give_up(self) -> list[Outgoing]:
+        rest, self._rest = self._rest, []
+        return [*super().give_up(), *rest]
+
+
+@mutant(
+    "M40, purplefish/factory-factory#1397: the first batch is flushed, and the rest is overtaken by what is new",
+    fails={},
+)
+class OneBatchFlushed(ReferenceClient):
+    outbox_type = _Batching
+
+
+class _Doubling(Outbox):
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        unacked = [request for id, request in self._unacked.items() if id > last_id or not recovered]
+        settled = super().on_welcome(last_id, recovered, rejected)
+        for old in unacked:
+            if old.kind == "send":
+                self._kept += old.size
+                self._enqueue([Outgoing("send", old.topic, old.data, size=old.size, frames=old.frames)])
+        return settled
+
+
+@mutant(
+    "M41, lichess-org/mobile#3387: the resend timer and the flush both send what was not acknowledged",
+    fails={},
+)
+class ResentAndFlushed(ReferenceClient):
+    outbox_type = _Doubling

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 from pytest_wschaos import ReferenceClient
 from pytest_wschaos.reference.client import ReadyState
+from pytest_wschaos.reference.close_policy import End
+from pytest_wschaos.reference.link import Link
 from pytest_wschaos.reference.outbox import Outgoing
 from pytest_wschaos.reference.receipt import Receipt
 from pytest_wschaos.reference.requests import Requests
 
-from .registry import mutant
+from .registry import Event, Telling, mutant
 
 
 @mutant(
@@ -86,3 +89,27 @@ class NoHighMark(ReferenceClient):
     def __init__(self, url: str, **options: Any) -> None:
         super().__init__(url, **options)
         self._requests = _Boundless(self, self._outbox, self._profile, self._events)
+
+
+class _EagerlyReadyLink(Link):
+    async def run(self, token: str | None, deadline: float) -> End:
+        cast(ReferenceClient, self._owner)._events.tell("ready", recovered=False)
+        return await super().run(token, deadline)
+
+
+@mutant(
+    "M58, NVIDIA-AI-Blueprints/aiq#190: open is taken for ready, before the server has accepted the credentials",
+    fails={},
+)
+class ReadyBeforeTheWelcome(Telling):
+    link_type = _EagerlyReadyLink
+    _told = False
+
+    def changed(self, event: Event) -> Iterator[Event]:
+        if event["event"] == "ready":
+            if not self._told:
+                yield event
+            self._told = not self._told
+        else:
+            self._told = self._told and event["event"] != "closed"
+            yield event

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...background import LoopStuck
 from ...checks.rule import judge, rules
@@ -25,6 +25,9 @@ from .result import Result
 from .server_stage import ServerStage
 from .stage import Stage
 
+if TYPE_CHECKING:
+    from ...simulation.run import VirtualClockName
+
 SLACK = 0.3
 """Seconds by which a busy machine may be late, in real time."""
 LONGEST = 3600.0
@@ -38,7 +41,7 @@ class Settings:
     Args:
         profile: the figures, before they are scaled.
         scale: what all times are multiplied by; 1: not at all.
-        clock: ``real`` or ``virtual``.
+        clock: ``real``, ``virtual``, or ``hybrid``: virtual time over real loopback sockets.
         seed: where all randomness comes from.
         endpoint: ``ws``, or ``echo`` for subjects that speak no protocol of ours.
         repeat: the command that plays a case alone, for its id.
@@ -108,8 +111,9 @@ def _play_virtually(case: Case, subject: Subject | Server, settings: Settings) -
     from ...simulation.run import run
 
     stages: list[Stage] = []
+    clock = cast("VirtualClockName", settings.clock)
     try:
-        return run(lambda: _scene(case, subject, settings, 0.0, stages), clock="virtual", seed=settings.seed)
+        return run(lambda: _scene(case, subject, settings, 0.0, stages), clock=clock, seed=settings.seed)
     except Livelock as error:
         # A client that tries again without any wait lets no time pass. What it did until then tells.
         if not stages:
