@@ -134,7 +134,7 @@ class _EarlyLink(Link):
 
 
 @mutant(
-    "made up",
+    "made up: the heartbeat begins when the connection is open",
     fails={},
 )
 class PingsBeforeTheWelcome(ReferenceClient):
@@ -142,7 +142,7 @@ class PingsBeforeTheWelcome(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "made up: the token travels as the library likes it",
     fails={},
 )
 class AlwaysByHeader(OtherFigures):
@@ -151,7 +151,7 @@ class AlwaysByHeader(OtherFigures):
 
 
 @mutant(
-    "made up",
+    "made up: a provider that fails is forgiven with the last token",
     fails={},
 )
 class OldTokenWhenTheProviderFails(ReferenceClient):
@@ -170,7 +170,7 @@ class OldTokenWhenTheProviderFails(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "made up: the reason of the end quotes the token",
     fails={},
 )
 class TellsItsToken(Telling):
@@ -184,7 +184,7 @@ class _FatalPolicy(ClosePolicy):
 
 
 @mutant(
-    "made up",
+    "M56, enisdenjo/graphql-ws#558: a 401 is fatal, though a fresh token would cure it",
     fails={},
 )
 class Http401IsFatal(ReferenceClient):
@@ -197,7 +197,7 @@ class _EndlessPolicy(ClosePolicy):
 
 
 @mutant(
-    "made up",
+    "M68, phoenixframework/phoenix#5155: a 401 looks like any other failure",
     fails={},
 )
 class Http401ForEver(ReferenceClient):
@@ -205,7 +205,7 @@ class Http401ForEver(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "made up: another port is taken for the same origin",
     fails={},
 )
 class FollowsToTheNextPort(ReferenceClient):

@@ -15,6 +15,7 @@ from .registry import OtherFigures, mutant
 @mutant(
     "foss42/apidash#1759, braverhealth/phoenix-socket-dart#34",
     fails={
+        "RECONNECT-08": "a token provider that fails is asked again almost at once",
         "BACKOFF-01": "it hardly waits",
         "BACKOFF-02": "and no longer after ten failures than after one",
         "BACKOFF-04": "every retry comes before its delay",
@@ -55,7 +56,10 @@ class _RelievedLink(Link):
 
 @mutant(
     "`async for` of python-websockets: a handshake clears the backoff",
-    fails={"BACKOFF-03": "a server that accepts and closes at once is met with the first delay again and again"},
+    fails={
+        "BACKOFF-03": "a server that accepts and closes at once is met with the first delay again and again",
+        "CLOSE-01": "`later` is the second delay for ever",
+    },
 )
 class BackoffResetByHandshake(ReferenceClient):
     link_type = _RelievedLink
@@ -115,7 +119,18 @@ class _AtOnce(Backoff):
 
 @mutant(
     "M04, openshift/dynamic-plugin-sdk#330: a base of 0, which no factor makes grow",
-    fails={},
+    fails={
+        "RECONNECT-08": "a token provider that fails is asked again at once",
+        "BACKOFF-01": "it never waits",
+        "BACKOFF-04": "so each retry comes before its delay",
+        "JITTER-01": "no factor makes 0 a draw from the declared delays",
+        "JITTER-03": "at each step all delays are 0",
+        "JITTER-04": "a herd comes back at the instant at which it lost its links",
+    },
+    bends={
+        "BACKOFF-05": "nothing is added to the bound of the server",
+        "AUTH-03": "it is back before its token can be replaced, so nobody sees whether it is taken afresh",
+    },
 )
 class BaseOfZero(ReferenceClient):
     backoff_type = _AtOnce
@@ -128,7 +143,16 @@ class _FirstAtOnce(Backoff):
 
 @mutant(
     "recws-org/recws, gql, pysignalr: the first retry comes at once",
-    fails={},
+    fails={
+        "RECONNECT-08": "where the token provider fails at first, it is asked again at once",
+        "BACKOFF-01": "the first delay is none",
+        "BACKOFF-04": "so the first retry comes before it",
+        "JITTER-03": "at the first step all delays are 0",
+        "JITTER-04": "a herd comes back at the instant at which it lost its links",
+    },
+    bends={
+        "BACKOFF-05": "after a farewell nothing is added to the bound of the server",
+    },
 )
 class FirstRetryAtOnce(ReferenceClient):
     backoff_type = _FirstAtOnce
@@ -136,16 +160,27 @@ class FirstRetryAtOnce(ReferenceClient):
 
 @mutant(
     "enisdenjo/graphql-ws: 2^n s, without a cap",
-    fails={},
+    fails={
+        "BACKOFF-01": "at the cap it waits longer than declared",
+        "BACKOFF-02": "and longer than the ceiling",
+        "JITTER-01": "delays beyond the cap are no draws from the declared ones",
+        "JITTER-03": "nor are those at the cap",
+    },
 )
 class NoCap(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
-        return declared.with_(backoff={"cap": 1e6, "ceiling": None})
+        return declared.with_(backoff={"cap": 3600.0, "ceiling": 5400.0})
 
 
 @mutant(
     "M16, baking-bad/pysignalr#20: an HTTP error takes a way around the backoff",
-    fails={},
+    fails={
+        "BACKOFF-01": "after an HTTP error each retry waits alike, and too short",
+        "BACKOFF-04": "so it comes before its delay",
+    },
+    bends={
+        "BACKOFF-05": "and before the server wants it",
+    },
 )
 class HttpErrorsBypassTheBackoff(ReferenceClient):
     def _react(self, end: End) -> float | None:
@@ -155,7 +190,13 @@ class HttpErrorsBypassTheBackoff(ReferenceClient):
 
 @mutant(
     "joewalnes/reconnecting-websocket, stomp-js/stompjs as an option: the factor is 1.5 where 2 is declared",
-    fails={},
+    fails={
+        "BACKOFF-01": "late retries wait a fraction of the declared delay",
+        "BACKOFF-03": "where the server asks for a step more, what it waits is what it would after a count that started anew",
+        "BACKOFF-04": "late retries come before their delay",
+        "JITTER-01": "late delays are a fraction of the declared ones",
+        "JITTER-03": "at the steps before the cap they pile up below it",
+    },
 )
 class GrowsTooSlowly(OtherFigures):
     def practised(self, declared: Profile) -> Profile:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     fails={
         "RECONNECT-01": "a link that dies without a word is never missed",
         "HEARTBEAT-01": "it never pings",
+        "HEARTBEAT-06": "a proxy that looks at each direction cuts the one that is silent",
         "HEARTBEAT-02": "so nothing tells it that the link is dead, and it keeps it for ever",
         "HEARTBEAT-07": "only the end of TCP could tell it, and a proxy that acknowledges everything hides that",
     },
@@ -111,7 +112,11 @@ class FirstPingTooLate(ReferenceClient):
 
 @mutant(
     "aio-libs/aiohttp#12029: a live but slow link is taken for dead",
-    fails={"HEARTBEAT-04": "answers within the declared deadline are too slow for it"},
+    fails={
+        "HEARTBEAT-04": "answers within the declared deadline are too slow for it",
+        "MESSAGE-04": "amid a blob it takes its link for dead",
+        "REPLAY-03": "over a slow link a large message never gets through before it gives the link up",
+    },
 )
 class ImpatientHeartbeat(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -192,7 +197,7 @@ class _NoProgressLink(Link):
 
 
 @mutant(
-    "made up",
+    "M30, aio-libs/aiohttp#12029: the pong that waits behind a large message counts as missing",
     fails={},
 )
 class LargeMessageIsNoLife(ReferenceClient):
@@ -210,7 +215,7 @@ class _AnyPongLink(Link):
 
 
 @mutant(
-    "made up",
+    "made up: whatever pong comes, it is the answer",
     fails={},
 )
 class AnyPongCounts(ReferenceClient):
@@ -228,8 +233,10 @@ class _WhenIdleLink(Link):
 
 
 @mutant(
-    "made up",
-    fails={},
+    "picows and aiohttp: pings are sent after a time without traffic",
+    fails={
+        "HEARTBEAT-01": "while there is traffic it does not ping",
+    },
 )
 class PingsWhenIdleOnly(ReferenceClient):
     link_type = _WhenIdleLink
@@ -241,8 +248,11 @@ class _HastyLink(Link):
 
 
 @mutant(
-    "made up",
-    fails={},
+    "M30, aio-libs/aiohttp#12029: the pong waits behind a large message that is written ahead",
+    fails={
+        "HEARTBEAT-04": "its pings wait behind what it has written ahead, and so do the answers",
+        "MESSAGE-04": "a blob leaves no room for heartbeats",
+    },
 )
 class WritesAheadOfPings(ReferenceClient):
     link_type = _HastyLink
@@ -258,8 +268,10 @@ class _DeafLink(Link):
 
 
 @mutant(
-    "made up",
-    fails={},
+    "made up, as of any client whose application reads the frames itself: who does not read hears no pong",
+    fails={
+        "HEARTBEAT-04": "the pong is there, and nobody reads it",
+    },
 )
 class PausedReaderHearsNoPong(ReferenceClient):
     link_type = _DeafLink

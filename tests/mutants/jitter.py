@@ -73,8 +73,8 @@ class JitterClampedAtTheCap(ReferenceClient):
     },
 )
 class SameSeedInEveryClient(ReferenceClient):
-    def __init__(self, url: str, *, seed: int, **options: Any) -> None:
-        super().__init__(url, seed=0, **options)
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **{**options, "seed": 0})
 
 
 class _InSeconds(Backoff):
@@ -97,7 +97,11 @@ class _FirstOnly(Backoff):
 
 @mutant(
     "`async for` of python-websockets: only the first delay has jitter",
-    fails={},
+    fails={
+        "JITTER-01": "each later delay is the nominal one",
+        "JITTER-02": "nothing is drawn for it, so all clients have the same",
+        "JITTER-03": "all delays of a later step are one value",
+    },
 )
 class JitterOnTheFirstDelayOnly(ReferenceClient):
     backoff_type = _FirstOnly
@@ -112,7 +116,10 @@ class _Upwards(Backoff):
 
 @mutant(
     "made up, as of graphql-ws, which adds 0.3 to 3 s: the jitter only ever adds",
-    fails={},
+    fails={
+        "JITTER-01": "the lower half of the declared range is never drawn",
+        "JITTER-03": "at each step all delays lie in the upper half",
+    },
 )
 class JitterOnlyAdds(ReferenceClient):
     backoff_type = _Upwards

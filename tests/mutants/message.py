@@ -14,7 +14,7 @@ from .replay import BoundlessQueue
 
 
 @mutant(
-    "made up",
+    "made up: bytes that are text go up as text",
     fails={},
 )
 class GuessesUpwards(ReferenceClient):
@@ -26,7 +26,7 @@ class GuessesUpwards(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "made up: what looks like JSON is parsed once more",
     fails={},
 )
 class GuessesDownwards(Telling):
@@ -36,7 +36,7 @@ class GuessesDownwards(Telling):
 
 
 @mutant(
-    "made up",
+    "made up: two messages that come in a row are told by two tasks, the later first",
     fails={},
 )
 class TellsBackwards(Telling):
@@ -54,7 +54,7 @@ class TellsBackwards(Telling):
 
 
 @mutant(
-    "made up",
+    "made up: the buffer that a message is told from ends at 64 KiB",
     fails={},
 )
 class CutsLargeOnes(Telling):
@@ -64,7 +64,7 @@ class CutsLargeOnes(Telling):
 
 
 @mutant(
-    "made up",
+    "most clients at their defaults: no limit of what comes",
     fails={},
 )
 class TakesAll(OtherFigures):
@@ -79,7 +79,7 @@ class _LargeLink(Link):
 
 
 @mutant(
-    "made up",
+    "most clients: what the server takes is not looked at",
     fails={},
 )
 class SendsTooLarge(BoundlessQueue):
@@ -87,7 +87,7 @@ class SendsTooLarge(BoundlessQueue):
 
 
 @mutant(
-    "made up",
+    "a blob in one frame",
     fails={},
 )
 class OneChunk(OtherFigures):
@@ -96,7 +96,7 @@ class OneChunk(OtherFigures):
 
 
 @mutant(
-    "made up",
+    "made up: a queue of 64 KiB",
     fails={},
 )
 class TakesNothingLarge(OtherFigures):

@@ -19,11 +19,11 @@ HEAD = """\
 
 Generated; do not edit it, but run `PYTHONPATH=tests python -m mutants.page`, which plays all of it.
 
-Each of these is the reference client or server, broken in one way. All cases of its side are played with it, and it must
-fail the rules that are listed here and no other; the unbroken pair fails none. CI compares both. With each rule stands
-why the bug breaks it, and the first of the cases that show it. *Not strict*: a rule that is a SHOULD, or what a case does
-not insist on. An M and a number is the bug's place in a survey that the project made of reconnecting clients and servers in
-the field; `owner/name#number` is an issue or pull request on GitHub.
+Each of these is the reference client or server, broken in one way. All cases of its side are played with it, and it
+must fail the rules that are listed here and no other; the unbroken pair fails none. CI compares both. With each rule
+stands why the bug breaks it, and the first of the cases that show it. *Not strict*: a rule that is a SHOULD, or what
+a case does not insist on. An M and a number is the bug's place in a survey that the project made of reconnecting
+clients and servers in the field; `owner/name#number` is an issue or pull request on GitHub.
 """
 TITLES = {"server": "Servers"}
 

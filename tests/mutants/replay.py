@@ -43,6 +43,9 @@ class _Forgetful(Outbox):
     fails={
         "REPLAY-01": "what was sent while down is not delivered after the reconnect",
         "REPLAY-06": "nor is the application told that it was not",
+        "REPLAY-05": "what the queue had taken is delivered no more",
+        "STATE-02": "a send vanishes",
+        "STATE-03": "what was sent while it connected does not go out",
     },
 )
 class QueueEmptiedOnReconnect(ReferenceClient):
@@ -237,7 +240,7 @@ class SendsWhileDownNeverSettle(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "M82, django/channels#1717: a gap is skipped over",
     fails={},
 )
 class TellsNoGap(Telling):
@@ -253,7 +256,7 @@ class _Leaking(Outbox):
 
 
 @mutant(
-    "made up",
+    "M44, pladaria/reconnecting-websocket, partysocket: a full queue drops the newest without a word",
     fails={},
 )
 class DropsWhenFull(ReferenceClient):
@@ -261,7 +264,7 @@ class DropsWhenFull(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "M75, pladaria/reconnecting-websocket: the queue has no bound",
     fails={},
 )
 class BoundlessQueue(OtherFigures):
@@ -270,7 +273,7 @@ class BoundlessQueue(OtherFigures):
 
 
 @mutant(
-    "made up",
+    "M49, socketio/socket.io#3152: the promise of a send is never kept",
     fails={},
 )
 class NeverSettles(ReferenceClient):
@@ -279,7 +282,7 @@ class NeverSettles(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "made up: what is pending at the end is forgotten",
     fails={},
 )
 class HandsNothingBack(ReferenceClient):
@@ -295,7 +298,7 @@ class _Unforgetting(Subscriptions):
 
 
 @mutant(
-    "made up",
+    "made up: the list of topics to restore only grows",
     fails={},
 )
 class UnsubscribedComesBack(ReferenceClient):
@@ -310,7 +313,7 @@ class _OldEpoch(Inbox):
 
 
 @mutant(
-    "made up",
+    "made up: the epoch is taken from the first welcome",
     fails={},
 )
 class KeepsTheOldEpoch(ReferenceClient):

@@ -17,8 +17,10 @@ from .registry import Event, Telling, mutant
 
 
 @mutant(
-    "made up",
-    fails={},
+    "made up: open is whoever has not been closed",
+    fails={
+        "STATE-01": "the ready state is 1 while it waits, and while it closes",
+    },
 )
 class OpenWhileConnecting(ReferenceClient):
     @property
@@ -27,8 +29,10 @@ class OpenWhileConnecting(ReferenceClient):
 
 
 @mutant(
-    "made up",
-    fails={},
+    "made up: the ready state of a client that has ended is the one that it had",
+    fails={
+        "STATE-01": "the ready state is 1 after the end",
+    },
 )
 class OpenAfterwards(ReferenceClient):
     @property
@@ -37,7 +41,7 @@ class OpenAfterwards(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "`if (ws.readyState === OPEN) ws.send(...)`: what is sent at another time is dropped",
     fails={},
 )
 class DropsWhenNotOpen(ReferenceClient):
@@ -46,8 +50,11 @@ class DropsWhenNotOpen(ReferenceClient):
 
 
 @mutant(
-    "made up",
-    fails={},
+    "M50, joewalnes/reconnecting-websocket#114, JSteunou/webstomp-client#44: send() in CONNECTING throws",
+    fails={
+        "STATE-03": "what is sent while it connects is refused",
+        "REPLAY-01": "and so is what is sent while it is down",
+    },
 )
 class ThrowsWhenNotOpen(ReferenceClient):
     async def send(self, topic: str, data: Any, *, ref: str | None = None) -> Receipt:
@@ -57,7 +64,7 @@ class ThrowsWhenNotOpen(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "M70, can1357/oh-my-pi#4248: nobody knows what waits",
     fails={},
 )
 class BufferedIsZero(ReferenceClient):
@@ -67,7 +74,7 @@ class BufferedIsZero(ReferenceClient):
 
 
 @mutant(
-    "made up",
+    "made up: the buffered amount goes down with the acks",
     fails={},
 )
 class BufferedCountsTheUnacknowledged(ReferenceClient):
@@ -82,7 +89,7 @@ class _Boundless(Requests):
 
 
 @mutant(
-    "made up",
+    "M70, can1357/oh-my-pi#4248: the buffered amount holds nobody up",
     fails={},
 )
 class NoHighMark(ReferenceClient):
