@@ -192,7 +192,7 @@ class HttpErrorsBypassTheBackoff(ReferenceClient):
     "joewalnes/reconnecting-websocket, stomp-js/stompjs as an option: the factor is 1.5 where 2 is declared",
     fails={
         "BACKOFF-01": "late retries wait a fraction of the declared delay",
-        "BACKOFF-03": "where the server asks for a step more, what it waits is what it would after a count that started anew",
+        "BACKOFF-03": "where the server asks for a step more, it waits as if the count had started anew",
         "BACKOFF-04": "late retries come before their delay",
         "JITTER-01": "late delays are a fraction of the declared ones",
         "JITTER-03": "at the steps before the cap they pile up below it",
