@@ -1,10 +1,10 @@
-"""What virtual time costs: one hour of one client, and every scenario of the test suite at the default figures.
+"""What virtual time costs: one hour of one client, and every conformance case at the default figures.
 
     python benchmarks/virtual_time.py
 
 The hour is that of a reference client with default heartbeats, through the engine, on record: the target is a median of
-less than 0.25 s of wall time on the simulated network. The scenarios are all that the rules have, each judged
-by all of them: less than 20 s. Imports are not counted.
+less than 0.25 s of wall time on the simulated network. The cases are all that clients and servers have but those that
+take a process of its own, played by the reference pair: less than 20 s. Imports are not counted.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import argparse
 import asyncio
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from scenarios import play_virtually
 
 from pytest_wschaos import Chaos, Outcome
+from pytest_wschaos.conformance.subjects.factory import InProcess
+from pytest_wschaos.conformance.subjects.reference import reference
+from pytest_wschaos.conformance.subjects.server import InProcessServer
+from pytest_wschaos.conformance.suite.case import select
+from pytest_wschaos.conformance.suite.play import Settings
+from pytest_wschaos.conformance.suite.play import play as play_case
 from pytest_wschaos.simulation.run import VirtualClockName, run
 
 HOUR = 3600.0
@@ -42,13 +42,16 @@ def hour(clock: VirtualClockName) -> None:
     run(main, clock=clock)
 
 
-def scenarios(clock: VirtualClockName) -> None:
-    """Every scenario that can be played without real time."""
-    for result in play_virtually(clock=clock):
-        assert all(verdict.outcome is Outcome.PASS for verdict in result.provoked), result.scenario.name
+def cases(clock: VirtualClockName) -> None:
+    """Every case that takes no process of its own."""
+    pair = {"client": InProcess(reference), "server": InProcessServer()}
+    for case in select():
+        if not case.process:
+            result = play_case(case, pair[case.side], Settings(clock=clock))
+            assert result.outcome is Outcome.PASS, case.id
 
 
-PLAYS: dict[str, Play] = {"an hour": hour, "all scenarios": scenarios}
+PLAYS: dict[str, Play] = {"an hour": hour, "all cases": cases}
 
 
 def cpu() -> float:

@@ -352,6 +352,8 @@ def _stopped(story: Story, course: Course, last: Connection, retries: int, limit
         given_up = [e for e in given_up if e.at <= restart]
     if finding.outcome is Outcome.INCONCLUSIVE:
         return finding
+    if retries < limit and (delay := _waits_still(client, story.record.until)) is not None:
+        return inconclusive(f"{told}; by what it tells it waits for {delay:.3f} s: see BACKOFF-02")
     if retries < limit:
         return failed(f"{told}; then it stopped, expected {limit} retries", at=last.signs[-1], retries=retries)
     if not client.reports:
@@ -362,6 +364,13 @@ def _stopped(story: Story, course: Course, last: Connection, retries: int, limit
     if not given_up[0].get("error"):
         return failed(f"{finding.seen}; the application was told, but not what failed", at=given_up[0].at)
     return passed(f"{finding.seen}; the application was told: {given_up[0]['error']}", retries=retries)
+
+
+def _waits_still(client: Client, until: float) -> float | None:
+    """The delay that a client has told of, where it is not over."""
+    told = [event for event in client.app if event.kind in ("app.waiting", "app.connecting", "app.gave_up")]
+    delay = told[-1].get("delay") if told and told[-1].kind == "app.waiting" else None
+    return delay if isinstance(delay, int | float) and told[-1].at + delay > until else None
 
 
 @check(

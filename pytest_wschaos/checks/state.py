@@ -49,7 +49,7 @@ def _states(client: Client) -> Iterator[Finding]:
         value = event.get("value")
         if not isinstance(value, int) or value not in range(4):
             yield failed(f"the ready state was {value!r}; expected 0 to 3", at=event.at)
-        elif right is not None and value not in right and not _broken_by(client, event.at, right):
+        elif right is not None and value not in right and not _known_better(client, event.at, right, value):
             expected = " or ".join(f"{state} ({NAMES[state]})" for state in sorted(right))
             yield failed(f"{what}, the ready state was {value} ({NAMES[value]}); expected {expected}", at=event.at)
         elif right is not None:
@@ -77,11 +77,12 @@ def _after(event: Event, right: States | None, what: str) -> tuple[States | None
     return right, what
 
 
-def _broken_by(client: Client, instant: float, right: States) -> bool:
-    """Whether a client that was ready may know already that its link has broken."""
-    return right == {OPEN} and not any(
+def _known_better(client: Client, instant: float, right: States, value: int) -> bool:
+    """Whether the client may know of a link that has broken or become ready, of which it has not told yet."""
+    there = any(
         c.ready is not None and c.ready <= instant and (not c.signs or c.signs[0] > instant) for c in client.connections
     )
+    return value == OPEN if there and right == {CONNECTING} else right == {OPEN} and not there
 
 
 # --- STATE-02, 03 ---------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from broken.auth import StaleToken
-from broken.backoff import BackoffResetByHandshake
-from broken.replay import ReplayedBackwards, ReplayedUnderNewIds, SubscriptionsNotRestored
+from mutants.auth import StaleToken
+from mutants.backoff import BackoffResetByHandshake
+from mutants.replay import ReplayedBackwards, ReplayedUnderNewIds, SubscriptionsNotRestored
 
 from pytest_wschaos import Profile, ReferenceClient
 from pytest_wschaos.reference.inbox import Delivery, Inbox
@@ -103,7 +103,7 @@ class GivesUpAndForgets(ReferenceClient):
         return []
 
 
-# The other five are among the broken clients: `StaleToken` keeps the token of its first connection for all,
+# The other five are among the mutants: `StaleToken` keeps the token of its first connection for all,
 # `ReplayedUnderNewIds` does not look at what the server already has, `ReplayedBackwards` puts what has to be sent again
 # back one by one, `SubscriptionsNotRestored` asks for none of its topics in a fresh session, and for
 # `BackoffResetByHandshake` an open handshake clears the count of failures.

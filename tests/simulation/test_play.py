@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from broken.backoff import BackoffResetByHandshake
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from mutants.backoff import BackoffResetByHandshake
 from planted import bugs
 
 from pytest_wschaos import Outcome, Profile

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from broken.replay import ForgetsItsSequence, NewestFirst, SubscriptionsNotRestored
+from mutants.replay import ForgetsItsSequence, NewestFirst, SubscriptionsNotRestored
 
 from pytest_wschaos import Chaos, Profile, ReferenceClient
 from pytest_wschaos.checks.rule import judge

@@ -338,17 +338,6 @@ async def failing_for_good(stage: Stage, way: str, fails: str) -> None:
         await stage.pause(stage.absence)
 
 
-@case("REPLAY-06/given-up", "What was queued when the client gives up is handed back.", needs=["send"],
-      figures={"reconnect": {"max_retries": 3}}, scaled=LONGER)  # fmt: skip
-async def given_up_with_a_queue(stage: Stage) -> None:
-    client = await stage.client()
-    await stage.saw("ready")
-    with stage.chaos.refuse():
-        await client.send("never delivered")
-        await stage.saw("attempt", stage.retries, timeout=stage.exhaustion)
-        await stage.pause(stage.profile.close.timeout)
-
-
 @case(
     "RECONNECT-07/after-give-up",
     "When it has given up, an explicit reconnect works.",
@@ -459,3 +448,21 @@ async def ten_drops(stage: Stage) -> None:
                     await stage.saw("response")
     await stage.saw("ready", timeout=stage.comeback)
     await stage.pause(stage.slack + 0.1)
+
+
+@case(
+    "RECONNECT-09/asked-while-waiting",
+    "Over ten waits that the application cuts short, it is told of each transition once.",
+    needs=["reconnect"],
+    scaled=LONGER,
+)
+async def ten_waits_cut_short(stage: Stage) -> None:
+    client = await stage.client()
+    for _ in range(11):
+        if not await stage.saw("ready", timeout=stage.comeback):
+            return
+        stage.chaos.abort()
+        await stage.saw("app.waiting", timeout=stage.profile.close.timeout)
+        await client.reconnect()
+    await stage.saw("ready", timeout=stage.comeback)
+    await stage.pause(stage.waits(1))  # in which a timer that was left would fire

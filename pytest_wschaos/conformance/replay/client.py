@@ -366,14 +366,44 @@ async def pending_at_close(stage: Stage) -> None:
     "What is pending when the server forbids the client to come back is handed back.",
     needs=["send"],
 )
-async def pending_at_stop(stage: Stage) -> None:
+async def pending_at_stop(stage: Stage) -> Finding | None:
     client = await _ready(stage)
     with stage.chaos.stall("up"):
         await _send(client, 5, "pending")
         await stage.saw("message", 5, stage.profile.heartbeat.deadline)
         stage.chaos.close(4403, "forbidden")
-        await stage.saw("app.gave_up", timeout=stage.profile.close.timeout)
-    await _calm(stage)
+        await stage.saw("close")
+    return await _handed_back(stage)
+
+
+@case("REPLAY-06/given-up", "What was queued when the client gives up is handed back.", needs=["send"],
+      figures={"reconnect": {"max_retries": 3}}, scaled=GRACEFUL)  # fmt: skip
+async def queued_at_give_up(stage: Stage) -> Finding | None:
+    client = await stage.client()
+    await stage.saw("ready")
+    with stage.chaos.refuse():
+        await client.send("never delivered")
+        await stage.saw("attempt", stage.retries, timeout=stage.exhaustion)
+        return await _handed_back(stage)
+
+
+async def _handed_back(stage: Stage) -> Finding | None:
+    """What is to be said of a client that has no reason to go on, where it does not say that it has stopped."""
+    if await stage.saw("app.gave_up", timeout=stage.profile.close.timeout):
+        await _calm(stage)
+        return None
+    if await stage.saw("attempt", timeout=stage.absence):
+        return None
+    record = stage.chaos.freeze()
+    settled = {event.get("ref") for event in record.events if event.kind == "app.settled"}
+    lost = [event for event in record.events if event.kind == "app.send" and event.get("ref") not in settled]
+    if not lost:
+        return None
+    return failed(
+        f"{len(lost)} sends never settled: the client made no attempt for {stage.absence:.3f} s, and told nobody that "
+        "it had given up",
+        at=lost[0].at,
+    )
 
 
 # --- REPLAY-07, 08 --------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...background import LoopStuck
 from ...checks.rule import judge, rules
@@ -25,6 +25,9 @@ from .result import Result
 from .server_stage import ServerStage
 from .stage import Stage
 
+if TYPE_CHECKING:
+    from ...simulation.run import VirtualClockName
+
 SLACK = 0.3
 """Seconds by which a busy machine may be late, in real time."""
 LONGEST = 3600.0
@@ -38,7 +41,7 @@ class Settings:
     Args:
         profile: the figures, before they are scaled.
         scale: what all times are multiplied by; 1: not at all.
-        clock: ``real`` or ``virtual``.
+        clock: ``real``, ``virtual``, or ``hybrid``: virtual time over real loopback sockets.
         seed: where all randomness comes from.
         endpoint: ``ws``, or ``echo`` for subjects that speak no protocol of ours.
         repeat: the command that plays a case alone, for its id.
@@ -91,7 +94,8 @@ def _run(case: Case, subject: Subject | Server, settings: Settings, curtain: Cur
         return asyncio.run(curtain.over(_scene(case, subject, settings, SLACK), LONGEST))
     from ...simulation.run import run
 
-    return run(lambda: _scene(case, subject, settings, 0.0), clock="virtual", seed=settings.seed)
+    clock = cast("VirtualClockName", settings.clock)
+    return run(lambda: _scene(case, subject, settings, 0.0), clock=clock, seed=settings.seed)
 
 
 @dataclass

@@ -1,11 +1,10 @@
-"""Reference servers with one bug each, named after it; each with the rules that it fails, and why, and no other."""
+"""Reference servers with one bug each."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from websockets.frames import Frame, Opcode
@@ -19,36 +18,7 @@ from pytest_wschaos.reference.server import ReferenceServer
 from pytest_wschaos.reference.server_connection import ReferenceConnection
 from pytest_wschaos.reference.session import Logged, Lost, Publication, Session, Sessions
 
-Kind = type[ReferenceServer]
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A reference server with one bug."""
-
-    kind: Kind
-    seen_in: str
-    """Where such a bug was met in the wild, or that it was made up."""
-    fails: Mapping[str, str]
-    """Every rule that it fails, with the reason."""
-
-    @property
-    def name(self) -> str:
-        """What the bug is called."""
-        return self.kind.__name__
-
-
-MUTANTS: list[Mutant] = []
-
-
-def mutant(seen_in: str, *, fails: Mapping[str, str]) -> Callable[[Kind], Kind]:
-    """Put a server on the list."""
-
-    def register(kind: Kind) -> Kind:
-        MUTANTS.append(Mutant(kind, seen_in, fails))
-        return kind
-
-    return register
+from .registry import mutant
 
 
 class OtherFigures(ReferenceServer):
@@ -126,7 +96,7 @@ class UnansweredPingsIgnored(ReferenceServer):
         "HEARTBEAT-06": "a proxy cuts the silent link",
     },
 )
-class NoHeartbeat(OtherFigures):
+class NoServerHeartbeat(OtherFigures):
     practised = {"heartbeat": {"server_interval": None}}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections import deque
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_wschaos import Profile, ReferenceClient
@@ -14,10 +15,10 @@ from pytest_wschaos.reference.protocol import Frame
 from pytest_wschaos.reference.receipt import Receipt
 from pytest_wschaos.reference.subscriptions import Subscriptions
 
-from .registry import OtherFigures, broken
+from .registry import Event, OtherFigures, Telling, mutant
 
 
-@broken(
+@mutant(
     "robtaussig/react-use-websocket#90, snapview/tungstenite-rs#94: what was written counts as delivered",
     fails={
         "REPLAY-02": "what was written and not acknowledged when the link broke is not sent again",
@@ -37,11 +38,14 @@ class _Forgetful(Outbox):
         return super().on_welcome(last_id, recovered, rejected)
 
 
-@broken(
+@mutant(
     "what is sent while down goes nowhere",
     fails={
         "REPLAY-01": "what was sent while down is not delivered after the reconnect",
         "REPLAY-06": "nor is the application told that it was not",
+        "REPLAY-05": "what the queue had taken is delivered no more",
+        "STATE-02": "a send vanishes",
+        "STATE-03": "what was sent while it connected does not go out",
     },
 )
 class QueueEmptiedOnReconnect(ReferenceClient):
@@ -53,7 +57,7 @@ class _Stack(Outbox):
         super()._enqueue(requests, first=True)
 
 
-@broken(
+@mutant(
     "purplefish/factory-factory#1397: new messages bypass the backlog",
     fails={"REPLAY-01": "newer messages reach the server before those that wait since the link broke"},
 )
@@ -66,7 +70,7 @@ class _Backwards(Outbox):
         super()._enqueue(requests[::-1] if first else requests, first=first)
 
 
-@broken(
+@mutant(
     "made up: each pending message is put back at the front, oldest first",
     fails={
         "REPLAY-02": "a message gets the id under which another one was sent before",
@@ -81,7 +85,7 @@ class _Renaming(Outbox):
         return super().on_welcome(last_id, False, rejected)
 
 
-@broken(
+@mutant(
     "socketio/socket.io#5334, lichess-org/mobile#3387: a message whose ack was lost is sent again as a new one",
     fails={"REPLAY-03": "the server has it already, and takes it for another one"},
 )
@@ -112,7 +116,7 @@ class _Hoarding(Outbox):
         return settled
 
 
-@broken(
+@mutant(
     "made up: the journal is replayed from its beginning",
     fails={
         "REPLAY-03": "it sends again what was acknowledged",
@@ -130,7 +134,7 @@ class _Amnesiac(Subscriptions):
         return []
 
 
-@broken(
+@mutant(
     "SignalK/signalk-js-client#44, bybit-exchange/pybit#76, enisdenjo/graphql-ws#85",
     fails={"REPLAY-07": "in a fresh session nothing is subscribed to: connected, and silent"},
 )
@@ -138,7 +142,7 @@ class SubscriptionsNotRestored(ReferenceClient):
     subscriptions_type = _Amnesiac
 
 
-@broken(
+@mutant(
     "made up: subscribe() in onopen",
     fails={"REPLAY-07": "it subscribes again though the session goes on"},
 )
@@ -154,7 +158,7 @@ class _Clinging(Inbox):
         pass
 
 
-@broken(
+@mutant(
     "socketio/socket.io#1739: the node does not know the session, and is asked for it again and again",
     fails={"REPLAY-08": "told that the session is gone, it goes on to resume it"},
 )
@@ -168,7 +172,7 @@ class _Uncounting(Inbox):
         return {**fields, "seq": 0} if fields else fields
 
 
-@broken(
+@mutant(
     "made up: the sequence is kept in the connection",
     fails={"REPLAY-04": "it asks for what it has acknowledged, and cannot get that any more"},
 )
@@ -181,7 +185,7 @@ class _FloodingLink(Link):
         return super()._pace(1e9, 1e9)
 
 
-@broken(
+@mutant(
     "made up: the queue is flushed in one go",
     fails={"REPLAY-05": "more frames than the server's burst at once: it closes 4429"},
 )
@@ -189,7 +193,7 @@ class FloodsOnReconnect(ReferenceClient):
     link_type = _FloodingLink
 
 
-@broken(
+@mutant(
     "cube-js/cube#10246: a message that the server refuses is sent again for ever",
     fails={
         "REPLAY-03": "under a new id each time, as if it were another message",
@@ -216,7 +220,7 @@ class PoisonForEver(ReferenceClient):
             self._outbox.add(Outgoing(old.kind, old.topic, old.data, ref=old.ref, size=old.size, frames=old.frames))
 
 
-@broken(
+@mutant(
     "socketio/socket.io#3152: the callback of what is sent while it reconnects is never called",
     fails={"REPLAY-06": "messages that were sent while down are delivered, and never settle"},
 )
@@ -233,3 +237,133 @@ class SendsWhileDownNeverSettle(ReferenceClient):
     def settled(self, request: Outgoing, error: str | None) -> None:
         if request.ref not in self._unheard:
             super().settled(request, error)
+
+
+@mutant(
+    "M82, django/channels#1717: a gap is skipped over",
+    fails={},
+)
+class TellsNoGap(Telling):
+    def changed(self, event: Event) -> Iterator[Event]:
+        if event["event"] != "gap":
+            yield event
+
+
+class _Leaking(Outbox):
+    def add(self, request: Outgoing) -> None:
+        if self.fits(request):
+            super().add(request)
+
+
+@mutant(
+    "M44, pladaria/reconnecting-websocket, partysocket: a full queue drops the newest without a word",
+    fails={},
+)
+class DropsWhenFull(ReferenceClient):
+    outbox_type = _Leaking
+
+
+@mutant(
+    "M75, pladaria/reconnecting-websocket: the queue has no bound",
+    fails={},
+)
+class BoundlessQueue(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(replay={"queue_messages": 10**6, "queue_bytes": 10**9})
+
+
+@mutant(
+    "M49, socketio/socket.io#3152: the promise of a send is never kept",
+    fails={},
+)
+class NeverSettles(ReferenceClient):
+    def settled(self, request: Outgoing, error: str | None) -> None:
+        pass
+
+
+@mutant(
+    "made up: what is pending at the end is forgotten",
+    fails={},
+)
+class HandsNothingBack(ReferenceClient):
+    def _abandon_requests(self, error: str) -> list[Outgoing]:
+        super()._abandon_requests(error)
+        return []
+
+
+class _Unforgetting(Subscriptions):
+    def confirmed(self, kind: str, topic: str) -> None:
+        if kind == "subscribe":
+            super().confirmed(kind, topic)
+
+
+@mutant(
+    "made up: the list of topics to restore only grows",
+    fails={},
+)
+class UnsubscribedComesBack(ReferenceClient):
+    subscriptions_type = _Unforgetting
+
+
+class _OldEpoch(Inbox):
+    def on_welcome(self, welcome: Mapping[str, Any]) -> None:
+        before = self._epoch
+        super().on_welcome(welcome)
+        self._epoch = before or self._epoch
+
+
+@mutant(
+    "made up: the epoch is taken from the first welcome",
+    fails={},
+)
+class KeepsTheOldEpoch(ReferenceClient):
+    inbox_type = _OldEpoch
+
+
+class _Batching(Outbox):
+    """Sends so many of what waited again; the rest waits for the next connection."""
+
+    BATCH = 2
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._rest: list[Outgoing] = []
+
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        self._queue.extendleft(reversed(self._rest))
+        settled = super().on_welcome(last_id, recovered, rejected)
+        waiting = list(self._queue)
+        self._rest = waiting[self.BATCH :]
+        self._queue = deque(waiting[: self.BATCH])
+        return settled
+
+    def give_up(self) -> list[Outgoing]:
+        rest, self._rest = self._rest, []
+        return [*super().give_up(), *rest]
+
+
+@mutant(
+    "M40, purplefish/factory-factory#1397: the first batch is flushed, and the rest is overtaken by what is new",
+    fails={},
+)
+class OneBatchFlushed(ReferenceClient):
+    outbox_type = _Batching
+
+
+class _Doubling(Outbox):
+    def on_welcome(self, last_id: int, recovered: bool, rejected: Mapping[int, str]) -> list[Settled]:
+        unacked = [request for id, request in self._unacked.items() if id > last_id or not recovered]
+        settled = super().on_welcome(last_id, recovered, rejected)
+        for old in unacked:
+            if old.kind == "send":
+                self._kept += old.size
+                self._enqueue([Outgoing("send", old.topic, old.data, size=old.size, frames=old.frames)])
+        return settled
+
+
+@mutant(
+    "M41, lichess-org/mobile#3387: the resend timer and the flush both send what was not acknowledged",
+    fails={},
+)
+class ResentAndFlushed(ReferenceClient):
+    outbox_type = _Doubling

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, cast
 from pytest_wschaos import Profile, ReferenceClient
 from pytest_wschaos.reference.heartbeat import Heartbeat
 from pytest_wschaos.reference.link import Link
+from pytest_wschaos.reference.pacer import Pacer
 
-from .registry import OtherFigures, broken
+from .registry import Event, OtherFigures, mutant
 
 if TYPE_CHECKING:
     from pytest_wschaos.reference.close_policy import End
 
 
-@broken(
+@mutant(
     "juspay/kolu#1235, chalie-ai/chalie#1841",
     fails={
         "RECONNECT-01": "a link that dies without a word is never missed",
         "HEARTBEAT-01": "it never pings",
+        "HEARTBEAT-06": "a proxy that looks at each direction cuts the one that is silent",
         "HEARTBEAT-02": "so nothing tells it that the link is dead, and it keeps it for ever",
         "HEARTBEAT-07": "only the end of TCP could tell it, and a proxy that acknowledges everything hides that",
     },
@@ -42,7 +44,7 @@ class _TrustingLink(Link):
     heartbeat_type = _Trusting
 
 
-@broken(
+@mutant(
     "the keepalive of the ws README, and of graphql-ws",
     fails={
         "RECONNECT-01": "it asks and does not wait for the answer, so a dead link is never missed",
@@ -55,7 +57,7 @@ class PongsNeverChecked(ReferenceClient):
     link_type = _TrustingLink
 
 
-@broken(
+@mutant(
     "what most libraries with an idle timer do",
     fails={"HEARTBEAT-03": "messages of the server stand in for the pongs that do not come"},
 )
@@ -72,7 +74,7 @@ class _WaitingLink(Link):
         self._wire.begin_close(code, reason)
 
 
-@broken(
+@mutant(
     "nodetool-ai/nodetool#4592, robtaussig/react-use-websocket#238: the watchdog calls close() and waits for onclose",
     fails={
         "RECONNECT-01": "a link that dies just after a ping is found out at the deadline, and kept for longer",
@@ -95,7 +97,7 @@ class _LateLink(Link):
     heartbeat_type = _LateHeartbeat
 
 
-@broken(
+@mutant(
     "websocket-client 1.9.0: the first ping comes after two intervals",
     fails={
         "RECONNECT-01": "a link that dies before its first ping is found out an interval too late",
@@ -108,9 +110,13 @@ class FirstPingTooLate(ReferenceClient):
     link_type = _LateLink
 
 
-@broken(
+@mutant(
     "aio-libs/aiohttp#12029: a live but slow link is taken for dead",
-    fails={"HEARTBEAT-04": "answers within the declared deadline are too slow for it"},
+    fails={
+        "HEARTBEAT-04": "answers within the declared deadline are too slow for it",
+        "MESSAGE-04": "amid a blob it takes its link for dead",
+        "REPLAY-03": "over a slow link a large message never gets through before it gives the link up",
+    },
 )
 class ImpatientHeartbeat(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -131,7 +137,7 @@ class _HauntedLink(Link):
             current._abandon(1011, "no pong")
 
 
-@broken(
+@mutant(
     "made up after the timers of many wrappers, which mean `this.ws` and not the socket that they were started for",
     fails={"HEARTBEAT-08": "the watchdog of the dead connection ends the next one, which is healthy"},
 )
@@ -155,7 +161,7 @@ class _ChattyLink(Link):
         self._loop.call_later(self._profile.heartbeat.interval or 0.0, self._again)
 
 
-@broken(
+@mutant(
     "setInterval() in onopen without clearInterval() in onclose",
     fails={"HEARTBEAT-08": "each reconnect adds a clock, and so a ping an interval"},
 )
@@ -172,10 +178,146 @@ class _SleepyLink(Link):
     heartbeat_type = _SleepyHeartbeat
 
 
-@broken(
+@mutant(
     "robtaussig/react-use-websocket#269, socketio/socket.io#5135: after a sleep it sends into an expired connection",
     fails={},
     bends={"HEARTBEAT-09": "it does not notice that it slept"},
 )
 class SendsAfterSleep(ReferenceClient):
     link_type = _SleepyLink
+
+
+class _NoProgress(Heartbeat):
+    def progress(self, now: float) -> None:
+        pass
+
+
+class _NoProgressLink(Link):
+    heartbeat_type = _NoProgress
+
+
+@mutant(
+    "M30, aio-libs/aiohttp#12029: the pong that waits behind a large message counts as missing",
+    fails={},
+)
+class LargeMessageIsNoLife(ReferenceClient):
+    link_type = _NoProgressLink
+
+
+class _AnyPong(Heartbeat):
+    def pong(self, key: object, now: float) -> bool:
+        self._asked.clear()
+        return True
+
+
+class _AnyPongLink(Link):
+    heartbeat_type = _AnyPong
+
+
+@mutant(
+    "made up: whatever pong comes, it is the answer",
+    fails={},
+)
+class AnyPongCounts(ReferenceClient):
+    link_type = _AnyPongLink
+
+
+class _WhenIdle(Heartbeat):
+    def traffic(self, now: float) -> None:
+        if self._interval is not None:
+            self._next = now + self._interval
+
+
+class _WhenIdleLink(Link):
+    heartbeat_type = _WhenIdle
+
+
+@mutant(
+    "picows and aiohttp: pings are sent after a time without traffic",
+    fails={
+        "HEARTBEAT-01": "while there is traffic it does not ping",
+    },
+)
+class PingsWhenIdleOnly(ReferenceClient):
+    link_type = _WhenIdleLink
+
+
+class _HastyLink(Link):
+    def _pace(self, rate: float, burst: float) -> Pacer:
+        return Pacer(rate, burst, None)
+
+
+@mutant(
+    "M30, aio-libs/aiohttp#12029: the pong waits behind a large message that is written ahead",
+    fails={
+        "HEARTBEAT-04": "its pings wait behind what it has written ahead, and so do the answers",
+        "MESSAGE-04": "a blob leaves no room for heartbeats",
+    },
+)
+class WritesAheadOfPings(ReferenceClient):
+    link_type = _HastyLink
+
+
+class _DeafLink(Link):
+    def _on_pong(self, frame: Event, now: float) -> None:
+        pass
+
+    def message(self, message: str | bytes) -> None:
+        if not (getattr(self._owner, "paused", False) and '"pong"' in str(message)):
+            super().message(message)
+
+
+@mutant(
+    "made up, as of any client whose application reads the frames itself: who does not read hears no pong",
+    fails={
+        "HEARTBEAT-04": "the pong is there, and nobody reads it",
+    },
+)
+class PausedReaderHearsNoPong(ReferenceClient):
+    link_type = _DeafLink
+    paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+        super().pause_reading()
+
+
+class _Impatient(Heartbeat):
+    """Dead is what has said nothing for a deadline, asked or not."""
+
+    _heard = 0.0
+
+    def start(self, now: float) -> None:
+        super().start(now)
+        self._heard = now
+
+    def traffic(self, now: float) -> None:
+        self._heard = now
+
+    def dead(self, now: float) -> bool:
+        return now >= self._heard + self._deadline
+
+    def next_at(self) -> float | None:
+        deadline = self._heard + self._deadline
+        return deadline if self._next is None else min(self._next, deadline)
+
+
+class _ImpatientLink(Link):
+    heartbeat_type = _Impatient
+
+
+@mutant(
+    "M33, robtaussig/react-use-websocket#270: the deadline runs from the last data, not from the ping",
+    fails={},
+)
+class DeadlineFromTheLastData(ReferenceClient):
+    link_type = _ImpatientLink
+
+
+@mutant(
+    "phoenixframework/phoenix, supabase/realtime-js: the next interval is the deadline",
+    fails={},
+)
+class DeadlineIsTheNextInterval(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(heartbeat={"deadline": declared.heartbeat.interval})

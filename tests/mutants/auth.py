@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pytest_wschaos import Profile, ReferenceClient
-from pytest_wschaos.reference.close_policy import End
+from pytest_wschaos.reference.close_policy import ClosePolicy, End
 from pytest_wschaos.reference.credentials import TokenSource, fetch, url_with_token
 from pytest_wschaos.reference.link import Link
 from pytest_wschaos.reference.protocol import Frame
 
-from .registry import OtherFigures, broken
+from .registry import Event, OtherFigures, Telling, mutant
 
 
 class _AssumingLink(Link):
@@ -18,7 +19,7 @@ class _AssumingLink(Link):
         super()._authenticate(None if self._inbox.resume_fields() else token)
 
 
-@broken(
+@mutant(
     "dsrees/JavaPhoenixClient#82: the old session is assumed valid",
     fails={"AUTH-03": "it resumes its session without credentials"},
 )
@@ -26,7 +27,7 @@ class NoTokenOnReconnect(ReferenceClient):
     link_type = _AssumingLink
 
 
-@broken(
+@mutant(
     "AntaresSimulatorTeam/AntaREST#604, supabase/supabase-js#1732: the token of the first connection is kept",
     fails={"AUTH-03": "it presents a token that has been replaced, and that its provider would not give it"},
 )
@@ -51,7 +52,7 @@ class _EagerLink(Link):
         super()._authenticate(token)
 
 
-@broken(
+@mutant(
     "pladaria/reconnecting-websocket, partysocket, phoenix: the queue is flushed in onopen",
     fails={"AUTH-02": "what was queued goes out before the credentials"},
 )
@@ -59,7 +60,7 @@ class QueueFlushedBeforeAuth(ReferenceClient):
     link_type = _EagerLink
 
 
-@broken(
+@mutant(
     "the token in the URL, to be on the safe side",
     fails={"AUTH-01": "it is in the URL as well, where logs find it"},
 )
@@ -73,7 +74,7 @@ class TokenInTheUrlToo(ReferenceClient):
         self._plain_url = url
 
 
-@broken(
+@mutant(
     "nyaruka/rapidpro#6836: refused for ever, it tries for ever",
     fails={"AUTH-04": "a token that was refused twice is tried a third time"},
 )
@@ -82,7 +83,7 @@ class RefusedTokenRetried(OtherFigures):
         return declared.with_(close={"reactions": {4401: "retry"}})
 
 
-@broken(
+@mutant(
     "enisdenjo/graphql-ws#558: an expired token is fatal",
     fails={
         "AUTH-04": "a fresh token would have been accepted, and is not asked for",
@@ -94,7 +95,7 @@ class ExpiredTokenIsFatal(OtherFigures):
         return declared.with_(close={"reactions": {4401: "fatal"}})
 
 
-@broken(
+@mutant(
     "made up: the error text quotes the URL",
     fails={"AUTH-07": "the URL has the token in it"},
 )
@@ -109,7 +110,7 @@ class TokenInTheErrorText(ReferenceClient):
         super().__init__(url, on_event=told, **options)
 
 
-@broken(
+@mutant(
     "HTTP clients that follow every redirect as they were told",
     fails={
         "AUTH-08": "it takes its token along to another origin",
@@ -122,5 +123,99 @@ class FollowsRedirects(ReferenceClient):
         end = await super()._connect()
         if end.status == 302:  # the end does not say where to: that is known here
             self._url = self._url.replace("127.0.0.1", "localhost")
+            end = await super()._connect()
+        return end
+
+
+class _EarlyLink(Link):
+    def _authenticate(self, token: str | None) -> None:
+        super()._authenticate(token)
+        self._write_frame({"type": "ping", "n": 0})
+
+
+@mutant(
+    "made up: the heartbeat begins when the connection is open",
+    fails={},
+)
+class PingsBeforeTheWelcome(ReferenceClient):
+    link_type = _EarlyLink
+
+
+@mutant(
+    "made up: the token travels as the library likes it",
+    fails={},
+)
+class AlwaysByHeader(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(auth={"mode": "header"})
+
+
+@mutant(
+    "made up: a provider that fails is forgiven with the last token",
+    fails={},
+)
+class OldTokenWhenTheProviderFails(ReferenceClient):
+    def __init__(self, url: str, *, token: Callable[[], str], **options: Any) -> None:
+        last: list[str] = []
+
+        def kept() -> str:
+            try:
+                last.append(token())
+            except Exception:
+                if not last:
+                    raise
+            return last[-1]
+
+        super().__init__(url, token=kept, **options)
+
+
+@mutant(
+    "made up: the reason of the end quotes the token",
+    fails={},
+)
+class TellsItsToken(Telling):
+    def changed(self, event: Event) -> Iterator[Event]:
+        yield {**event, "reason": f"refused: {self._presented}"} if event["event"] == "closed" else event
+
+
+class _FatalPolicy(ClosePolicy):
+    def _look_up(self, end: End) -> Any:
+        return "fatal" if end.status == 401 else super()._look_up(end)
+
+
+@mutant(
+    "M56, enisdenjo/graphql-ws#558: a 401 is fatal, though a fresh token would cure it",
+    fails={},
+)
+class Http401IsFatal(ReferenceClient):
+    policy_type = _FatalPolicy
+
+
+class _EndlessPolicy(ClosePolicy):
+    def _look_up(self, end: End) -> Any:
+        return "retry" if end.status == 401 else super()._look_up(end)
+
+
+@mutant(
+    "M68, phoenixframework/phoenix#5155: a 401 looks like any other failure",
+    fails={},
+)
+class Http401ForEver(ReferenceClient):
+    policy_type = _EndlessPolicy
+
+
+@mutant(
+    "made up: another port is taken for the same origin",
+    fails={},
+)
+class FollowsToTheNextPort(ReferenceClient):
+    async def _connect(self) -> End:
+        end = await super()._connect()
+        if end.status == 302:  # the end does not say where to: that is known here
+            host, _, rest = self._url.rpartition(":")
+            port, _, path = rest.partition("/")
+            self._url = f"{host}:{int(port) + 1}/{path}"
+            end = await super()._connect()
+        if end.status == 302:  # to where it is already
             end = await super()._connect()
         return end
