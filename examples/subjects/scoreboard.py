@@ -1,0 +1,76 @@
+"""Plays the whole suite with every subject of this folder, each at its own defaults, and puts them side by side.
+
+    python examples/subjects/scoreboard.py [--at-a-time 3] [--folder scoreboard] [NAME ...]
+
+Writes a JSON report for each, ``scoreboard.html`` with all of them, and ``scoreboard.md``, a table. One subject takes ten to twenty minutes, most of it waiting.
+"""
+
+import argparse
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_wschaos.checks.rule import rules
+from pytest_wschaos.conformance.reports.html import WORST, write
+from pytest_wschaos.conformance.reports.report import Report
+
+HERE = Path(__file__).parent
+PYTHON = ("websockets_client", "websocket_client", "aiohttp_client", "picows_client")
+NODE = ("partysocket", "reconnecting-websocket", "sockette", "rxjs", "ws")
+SUBJECTS = {
+    "reference": ["--subject", "pytest_wschaos.conformance.subjects.reference:reference"],
+    **{name: ["--endpoint", "echo", "--", sys.executable, str(HERE / f"{name}.py")] for name in PYTHON},
+    **{name: ["--endpoint", "echo", "--", "node", str(HERE / "node" / f"{name}.mjs")] for name in NODE},
+}
+WORDS = {"PASS": "✓", "FAIL": "✗ FAIL", "NON-STRICT": "~", "INCONCLUSIVE": "?", "UNSUPPORTED": "–"}
+
+
+def play(name: str, folder: Path) -> Report:
+    """Play one subject; its report is there whatever came of it."""
+    path = folder / f"{name}.json"
+    with open(folder / f"{name}.log", "w", encoding="utf-8") as log:
+        wschaos = Path(sys.executable).with_name("wschaos")
+        command = [wschaos, "check", "--seed", "1", "--json", path, *SUBJECTS[name]]
+        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+    return replace(Report.load(path), subject=name)
+
+
+def table(reports: dict[str, Report]) -> str:
+    """Rules down, subjects across, the worst verdict of a rule's cases in each cell."""
+    names = list(reports)
+    found = {
+        name: {rule: [r.outcome for r in report.results if r.case.rule == rule] for rule in rules()}
+        for name, report in reports.items()
+    }
+    lines = ["| rule | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for rule in rules():
+        if any(found[name][rule] for name in names):
+            cells = (min(found[name][rule], key=WORST.index, default="") for name in names)
+            lines.append(f"| {rule} | " + " | ".join(WORDS.get(cell, "") for cell in cells) + " |")
+    first = next(iter(reports.values()))
+    told = ", ".join(f"{name} {version}" for name, version in first.versions.items())
+    return f"{first.date[:10]}; {told}\n\n" + "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(SUBJECTS)} (default: all)")
+    parser.add_argument("--at-a-time", type=int, default=3, help="subjects (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path("scoreboard"), help="of what is written")
+    options = parser.parse_args()
+    names = options.names or list(SUBJECTS)
+    if unknown := [name for name in names if name not in SUBJECTS]:
+        parser.error(f"no subject {unknown[0]!r}: there are {', '.join(SUBJECTS)}")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(options.at_a_time) as pool:
+        played = pool.map(lambda name: play(name, options.folder), names)
+        reports = dict(zip(names, played, strict=True))
+    write(list(reports.values()), options.folder / "scoreboard.html")
+    (options.folder / "scoreboard.md").write_text(table(reports), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
