@@ -2,8 +2,8 @@
 
     python examples/subjects/scoreboard.py [--at-a-time 3] [--folder scoreboard] [NAME ...]
 
-Writes a JSON report for each, ``scoreboard.html`` with all of them, and ``scoreboard.md``, a table. One subject takes ten
-to twenty minutes, most of it waiting.
+Writes a JSON report for each, ``scoreboard.html`` with all of them, and ``scoreboard.md``, a table. One subject takes
+ten to twenty minutes, most of it waiting.
 """
 
 import argparse
