@@ -12,6 +12,10 @@ from ..suite.server_stage import ServerStage
 
 BIG = 32 * 1024
 """Bytes of each message that fills the buffers."""
+HUGE = 256 * 1024
+"""Bytes of each that fills those of two kernels, of which only so many messages are on the wire unacknowledged."""
+HELD = 16 * 1024 * 1024
+"""Bytes that two kernels hold at most between a server and a proxy that reads no more."""
 FILLED = 64 * 1024 * 1024
 """Bytes that no buffers of two kernels and a proxy swallow."""
 
@@ -66,14 +70,13 @@ async def not_draining(stage: ServerStage) -> Finding | None:
         stalled.text("echo")
         if not await stalled.echoed(b"echo"):
             return inconclusive("not provoked: the server sends nothing back, so that nothing fills the buffers")
-        stalled.pause_reading()
-        feed = asyncio.create_task(_echoes(stage, stalled))
     else:
         await stalled.request("subscribe", 1, "flood")
-        stalled.pause_reading()
-        feed = asyncio.create_task(_publish(stage, stalled))
-    sent, full = await feed
-    await _keep_alive(stalled, longest)
+    stalled.pause_reading()
+    pretence = asyncio.create_task(_pretend(stage, stalled))
+    sent, full = await (_echoes if stage.speaks == "raw" else _publish)(stage, stalled)
+    await stage.pause(longest)
+    pretence.cancel()
     # What is in the buffers by now comes first, then the end, if the server has made one.
     before = stalled.received
     stalled.resume_reading()
@@ -117,20 +120,30 @@ async def slow_reader(stage: ServerStage) -> Finding | None:
 
 
 async def _publish(stage: ServerStage, stalled: Guest) -> tuple[int, bool]:
-    """Send to a subscriber until nothing gets through to it any more; how many bytes, and whether it came to that."""
+    """Send to a subscriber until its server is stuck with what it has for it.
+
+    Returns how many bytes were sent, and whether it came to that.
+    """
     sender = await stage.ready("sender")
     limits = stage.profile.security
-    sent, id, quiet = 0, 0, 0
-    while sent < FILLED and quiet < 2 and sender.open:
-        before = _passed(stage, "stalled")
+    simulated = stage.chaos.virtual
+    size, held = (BIG, 0) if simulated else (min(HUGE, stage.profile.message.max_size // 4), HELD)
+    sent, id, quiet, stuck = 0, 0, 0, 0
+    while sent < FILLED and sender.open:
+        before, written = _passed(stage, "stalled"), 0
         for _ in range(max(1, limits.burst // 4)):
             id += 1
-            sender.say(type="send", id=id, topic="flood", data="x" * BIG)
-            sent += BIG
+            sender.say(type="send", id=id, topic="flood", data="x" * size)
+            written += size
+            await sender.flushed(stage.patience)
             await stage.pause(1.1 / limits.rate)
         await sender.answer("ack", id=id)
-        quiet = quiet + 1 if _passed(stage, "stalled") == before else 0
-    return sent, quiet >= 2
+        sent += written
+        still = _passed(stage, "stalled") == before
+        quiet, stuck = (quiet + 1, stuck + written) if still else (0, 0)
+        if quiet >= 2 and stuck >= held:
+            return sent, True
+    return sent, False
 
 
 def _passed(stage: ServerStage, name: str) -> int:
@@ -151,15 +164,20 @@ async def _echoes(stage: ServerStage, stalled: Guest) -> tuple[int, bool]:
     return sent, True
 
 
-async def _keep_alive(stalled: Guest, seconds: float) -> None:
-    """Give signs of life for so long: nobody can say that this client is dead. What it answers it guesses."""
-    for number in range(10):
-        if not stalled.full:
-            stalled.frame(Opcode.PONG, str(number).encode())
-            if stalled.speaks == "wschaos.v1":
-                for guess in range(1, 7):
-                    stalled.say(type="pong", n=guess)
-        await asyncio.sleep(seconds / 10)
+async def _pretend(stage: ServerStage, stalled: Guest) -> None:
+    """Give signs of life, so that nobody can say that this client is dead; the pings that it answers it guesses."""
+    beat, begun = stage.profile.heartbeat, stage.now()
+    assert beat.server_interval is not None
+    while True:
+        await stage.pause(beat.server_deadline / 4)
+        if stalled.full:
+            continue
+        last = int((stage.now() - begun) / beat.server_interval) + 2
+        for guess in range(max(1, last - 3), last + 1):
+            if stage.speaks == "raw":
+                stalled.frame(Opcode.PONG, str(guess).encode())
+            else:
+                stalled.say(type="pong", n=guess)
 
 
 @server_case(
