@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     bends={
         "HEARTBEAT-09": "nor does it test the link after a sleep",
     },
+    alone=True,
 )
 class NoHeartbeat(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -79,7 +80,7 @@ class _WaitingLink(Link):
 
 
 @mutant(
-    "M27, nodetool-ai/nodetool#4592, robtaussig/react-use-websocket#238: the watchdog calls close() and waits for onclose",
+    "M27, nodetool-ai/nodetool#4592, robtaussig/react-use-websocket#238: the watchdog calls close(), waits for onclose",
     fails={
         "RECONNECT-01": "a link that dies just after a ping is found out at the deadline, and kept for longer",
         "HEARTBEAT-02": "it waits for the close handshake of a peer that it knows to be dead",
@@ -107,10 +108,12 @@ class _LateLink(Link):
         "RECONNECT-01": "a link that dies before its first ping is found out an interval too late",
         "HEARTBEAT-01": "no ping within an interval of ready",
         "HEARTBEAT-02": "from the death to its end the link lasts two intervals and a deadline",
+        "HEARTBEAT-06": "a proxy that cuts a direction in which nothing came for less than that has cut by then",
     },
     bends={
         "HEARTBEAT-09": "where it sleeps before its first ping, nothing is overdue when it wakes",
     },
+    alone=True,
 )
 class FirstPingTooLate(ReferenceClient):
     link_type = _LateLink
@@ -185,11 +188,12 @@ class _SleepyLink(Link):
 
 
 @mutant(
-    "M36, robtaussig/react-use-websocket#269, socketio/socket.io#5135: after a sleep it sends into an expired connection",
+    "M36, robtaussig/react-use-websocket#269, socketio/socket.io#5135: after a sleep it sends into a dead link",
     fails={},
     bends={
         "HEARTBEAT-09": "it does not notice that it slept",
     },
+    alone=True,
 )
 class SendsAfterSleep(ReferenceClient):
     link_type = _SleepyLink

@@ -44,8 +44,8 @@ class Row:
     @property
     def differences(self) -> str:
         """Rules that were not to be failed, or not followed, and were; and the other way round. Empty: none."""
-        told = [*self._difference(Outcome.FAIL), *self._difference(Outcome.NON_STRICT)]
-        return "\n".join(told)
+        broke = [f"{result.case.id}: {result.said['suite']}" for result in self.results if "suite" in result.said]
+        return "\n".join([*broke, *self._difference(Outcome.FAIL), *self._difference(Outcome.NON_STRICT)])
 
     def _difference(self, outcome: Outcome) -> Iterator[str]:
         expected = set(self.mutant.fails if outcome is Outcome.FAIL else self.mutant.bends)
