@@ -19,7 +19,7 @@ from pytest_wschaos.conformance.suite.trial import Trial
 from pytest_wschaos.report import timeline_text, verdict_text
 
 REFERENCE: Mapping[Side, Subject | Server] = {"client": InProcess(reference), "server": InProcessServer()}
-AT_A_TIME = 12
+AT_A_TIME = 8
 AGAIN = 2
 """How often a case is played again on which a busy machine left nothing to say."""
 

@@ -235,8 +235,8 @@ class Link:
     }
 
     def _answered(self, key: object, now: float) -> None:
-        if self._heartbeat.pong(key, now):
-            self._pacer.answered(key)
+        self._heartbeat.pong(key, now)
+        self._pacer.answered(key)  # what was written before the ping has come through, whatever the heartbeat thinks
 
     # --- called by the wire
 

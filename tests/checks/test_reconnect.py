@@ -323,6 +323,11 @@ class TestGivesUp:
         assert verdict("RECONNECT-06", self.exhausted(TEN[:4]).record(40)).outcome is INCONCLUSIVE
         assert verdict("RECONNECT-06", self.exhausted(TEN[:4]).app(18, "close").record(99)).outcome is INCONCLUSIVE
 
+    @pytest.mark.parametrize(("delay", "outcome"), [(500.0, INCONCLUSIVE), (30.0, FAIL)])
+    def test_one_that_says_that_it_waits_for_longer_has_not_stopped(self, delay: float, outcome: Outcome) -> None:
+        s = self.exhausted(TEN[:4]).app(16, "waiting", attempt=5, delay=delay)
+        assert verdict("RECONNECT-06", s.record(400)).outcome is outcome
+
     def test_started_again_by_somebody(self) -> None:
         s = self.exhausted()
         s.opened(300.0)

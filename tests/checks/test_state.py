@@ -62,6 +62,12 @@ class TestReadyState:
     def test_a_link_that_has_just_broken_may_be_known_to_be(self) -> None:
         assert verdict("STATE-01", self.life((10.0005, 0)).record(30)).outcome is PASS
 
+    def test_a_connection_that_is_ready_and_was_not_told_of_is_open(self) -> None:
+        s = Script()
+        s.app(0, "connecting").live(0.99)
+        s.app(2, "state", value=1)
+        assert verdict("STATE-01", s.record(5)).outcome is PASS
+
     def test_after_it_gave_up(self) -> None:
         s = Script()
         s.app(0, "connecting").app(1, "closed", code=None).app(1, "gave_up", error="no", undelivered=[])

@@ -20,16 +20,23 @@ class _AssumingLink(Link):
 
 
 @mutant(
-    "dsrees/JavaPhoenixClient#82: the old session is assumed valid",
-    fails={"AUTH-03": "it resumes its session without credentials"},
+    "M52, dsrees/JavaPhoenixClient#82: the old session is assumed valid",
+    fails={
+        "AUTH-03": "it resumes its session without credentials",
+    },
 )
 class NoTokenOnReconnect(ReferenceClient):
     link_type = _AssumingLink
 
 
 @mutant(
-    "AntaresSimulatorTeam/AntaREST#604, supabase/supabase-js#1732: the token of the first connection is kept",
-    fails={"AUTH-03": "it presents a token that has been replaced, and that its provider would not give it"},
+    "M52, AntaresSimulatorTeam/AntaREST#604, supabase/supabase-js#1732: the token of the first connection is kept",
+    fails={
+        "AUTH-03": "it presents a token that has been replaced, and that its provider would not give it",
+    },
+    bends={
+        "AUTH-04": "it presents the refused token again, so nobody sees whether it asked for another",
+    },
 )
 class StaleToken(ReferenceClient):
     def __init__(self, url: str, *, token: TokenSource, **options: Any) -> None:
@@ -53,8 +60,10 @@ class _EagerLink(Link):
 
 
 @mutant(
-    "pladaria/reconnecting-websocket, partysocket, phoenix: the queue is flushed in onopen",
-    fails={"AUTH-02": "what was queued goes out before the credentials"},
+    "M54, pladaria/reconnecting-websocket, partysocket, phoenix: the queue is flushed in onopen",
+    fails={
+        "AUTH-02": "what was queued goes out before the credentials",
+    },
 )
 class QueueFlushedBeforeAuth(ReferenceClient):
     link_type = _EagerLink
@@ -75,8 +84,10 @@ class TokenInTheUrlToo(ReferenceClient):
 
 
 @mutant(
-    "nyaruka/rapidpro#6836: refused for ever, it tries for ever",
-    fails={"AUTH-04": "a token that was refused twice is tried a third time"},
+    "M55, nyaruka/rapidpro#6836: refused for ever, it tries for ever",
+    fails={
+        "AUTH-04": "a token that was refused twice is tried a third time",
+    },
 )
 class RefusedTokenRetried(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -84,7 +95,7 @@ class RefusedTokenRetried(OtherFigures):
 
 
 @mutant(
-    "enisdenjo/graphql-ws#558: an expired token is fatal",
+    "M56, enisdenjo/graphql-ws#558: an expired token is fatal",
     fails={
         "AUTH-04": "a fresh token would have been accepted, and is not asked for",
         "CLOSE-01": "4401 asks for a fresh token, and it stops",
@@ -115,7 +126,6 @@ class TokenInTheErrorText(ReferenceClient):
     fails={
         "AUTH-08": "it takes its token along to another origin",
         "CLOSE-05": "such a redirect stops a client",
-        "RECONNECT-09": "it tells of an attempt at each hop, and only of the last one's end",
     },
 )
 class FollowsRedirects(ReferenceClient):
@@ -135,7 +145,9 @@ class _EarlyLink(Link):
 
 @mutant(
     "made up: the heartbeat begins when the connection is open",
-    fails={},
+    fails={
+        "AUTH-02": "its ping goes out before the server has accepted the credentials",
+    },
 )
 class PingsBeforeTheWelcome(ReferenceClient):
     link_type = _EarlyLink
@@ -143,7 +155,9 @@ class PingsBeforeTheWelcome(ReferenceClient):
 
 @mutant(
     "made up: the token travels as the library likes it",
-    fails={},
+    fails={
+        "AUTH-01": "it does so whatever is declared",
+    },
 )
 class AlwaysByHeader(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -152,7 +166,9 @@ class AlwaysByHeader(OtherFigures):
 
 @mutant(
     "made up: a provider that fails is forgiven with the last token",
-    fails={},
+    fails={
+        "AUTH-03": "it presents a token that has been replaced",
+    },
 )
 class OldTokenWhenTheProviderFails(ReferenceClient):
     def __init__(self, url: str, *, token: Callable[[], str], **options: Any) -> None:
@@ -171,7 +187,9 @@ class OldTokenWhenTheProviderFails(ReferenceClient):
 
 @mutant(
     "made up: the reason of the end quotes the token",
-    fails={},
+    fails={
+        "AUTH-07": "the reason has the token in it",
+    },
 )
 class TellsItsToken(Telling):
     def changed(self, event: Event) -> Iterator[Event]:
@@ -184,8 +202,11 @@ class _FatalPolicy(ClosePolicy):
 
 
 @mutant(
-    "M56, enisdenjo/graphql-ws#558: a 401 is fatal, though a fresh token would cure it",
-    fails={},
+    "made up, after M56: a 401 is fatal, though a fresh token would cure it",
+    fails={
+        "AUTH-04": "a fresh token would have been accepted, and is not asked for",
+        "CLOSE-05": "401 asks to try once more, and it stops",
+    },
 )
 class Http401IsFatal(ReferenceClient):
     policy_type = _FatalPolicy
@@ -197,8 +218,10 @@ class _EndlessPolicy(ClosePolicy):
 
 
 @mutant(
-    "M68, phoenixframework/phoenix#5155: a 401 looks like any other failure",
-    fails={},
+    "made up, after M55: a 401 looks like any other failure",
+    fails={
+        "AUTH-04": "a token that was refused twice is tried a third time",
+    },
 )
 class Http401ForEver(ReferenceClient):
     policy_type = _EndlessPolicy
@@ -206,7 +229,10 @@ class Http401ForEver(ReferenceClient):
 
 @mutant(
     "made up: another port is taken for the same origin",
-    fails={},
+    fails={
+        "AUTH-08": "it takes its token along to another origin",
+        "CLOSE-05": "such a redirect stops a client",
+    },
 )
 class FollowsToTheNextPort(ReferenceClient):
     async def _connect(self) -> End:

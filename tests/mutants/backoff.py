@@ -13,7 +13,7 @@ from .registry import OtherFigures, mutant
 
 
 @mutant(
-    "foss42/apidash#1759, braverhealth/phoenix-socket-dart#34",
+    "M01, M18, foss42/apidash#1759, braverhealth/phoenix-socket-dart#34: it reconnects almost at once",
     fails={
         "RECONNECT-08": "a token provider that fails is asked again almost at once",
         "BACKOFF-01": "it hardly waits",
@@ -23,7 +23,9 @@ from .registry import OtherFigures, mutant
         "JITTER-03": "at the cap they pile up next to 0",
         "JITTER-04": "a herd comes back almost at the instant at which it lost its links",
     },
-    bends={"BACKOFF-05": "what it adds to the server's bound is too little"},
+    bends={
+        "BACKOFF-05": "what it adds to the server's bound is too little",
+    },
 )
 class NoBackoff(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -32,7 +34,7 @@ class NoBackoff(OtherFigures):
 
 
 @mutant(
-    "setTimeout(connect, 1000) in onclose",
+    "sockette, rpc-websockets: setTimeout(connect, 1000) in onclose",
     fails={
         "BACKOFF-01": "each retry waits as long as the first",
         "BACKOFF-02": "so the delays do not grow",
@@ -55,7 +57,7 @@ class _RelievedLink(Link):
 
 
 @mutant(
-    "`async for` of python-websockets: a handshake clears the backoff",
+    "M02, M14, `async for` of python-websockets, openclaw#29484: a handshake clears the backoff",
     fails={
         "BACKOFF-03": "a server that accepts and closes at once is met with the first delay again and again",
         "CLOSE-01": "`later` is the second delay for ever",
@@ -66,8 +68,10 @@ class BackoffResetByHandshake(ReferenceClient):
 
 
 @mutant(
-    "openclaw/openclaw#29484 cured half of it: the welcome clears the backoff",
-    fails={"BACKOFF-03": "a connection that flaps is met with the first delay again and again"},
+    "M02, the half of it that is left where only a welcome clears the backoff",
+    fails={
+        "BACKOFF-03": "a connection that flaps is met with the first delay again and again",
+    },
 )
 class BackoffResetByWelcome(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -80,8 +84,10 @@ class _Resentful(Backoff):
 
 
 @mutant(
-    "made up",
-    fails={"BACKOFF-03": "failures of long ago lengthen the delay after a connection that was stable"},
+    "made up: the count of failures is never cleared",
+    fails={
+        "BACKOFF-03": "failures of long ago lengthen the delay after a connection that was stable",
+    },
 )
 class BackoffNeverReset(ReferenceClient):
     backoff_type = _Resentful

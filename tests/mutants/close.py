@@ -15,8 +15,10 @@ from .registry import OtherFigures, mutant
 
 
 @mutant(
-    "lukeed/sockette: 1001 is final",
-    fails={"CLOSE-01": "a server that goes away is not gone for good"},
+    "M61, lukeed/sockette: 1001 is final",
+    fails={
+        "CLOSE-01": "a server that goes away is not gone for good",
+    },
 )
 class StopsWhenTheServerGoesAway(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -29,7 +31,7 @@ class _Deaf(ClosePolicy):
 
 
 @mutant(
-    "giantmachines/redux-websocket#103: the code is not looked at",
+    "M64, giantmachines/redux-websocket#103: the code is not looked at",
     fails={
         "CLOSE-01": "it comes back after codes that say not to",
         "AUTH-04": "it comes back with a token that was refused twice",
@@ -46,8 +48,11 @@ class _Undeterred(ClosePolicy):
 
 
 @mutant(
-    "phoenixframework/phoenix#5155: an HTTP answer looks like any other failure",
-    fails={"CLOSE-05": "a page that is not there is asked for again and again"},
+    "M68, phoenixframework/phoenix#5155: an HTTP answer looks like any other failure",
+    fails={
+        "CLOSE-05": "a page that is not there is asked for again and again",
+        "AUTH-04": "and so is a 401 that comes again",
+    },
 )
 class HttpStatusIgnored(ReferenceClient):
     policy_type = _Undeterred
@@ -70,7 +75,10 @@ class EndsWithoutClose(ReferenceClient):
 
 @mutant(
     "made up: the close handshake has no deadline to speak of",
-    fails={"CLOSE-04": "a Close that is not answered is waited for"},
+    fails={
+        "CLOSE-04": "a Close that is not answered is waited for",
+        "REPLAY-06": "what is pending does not settle until then",
+    },
 )
 class WaitsForTheCloseHandshake(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -84,7 +92,10 @@ class _Clean(ClosePolicy):
 
 @mutant(
     "M62, insidewhy/rxjs-websockets#34, rxjs: a clean close is the end of the stream, whatever the code",
-    fails={},
+    fails={
+        "CLOSE-01": "it stops after codes that ask to come back",
+        "AUTH-04": "nor does it come back with a fresh token after 4401",
+    },
 )
 class CleanCloseIsFinal(ReferenceClient):
     policy_type = _Clean
@@ -92,7 +103,9 @@ class CleanCloseIsFinal(ReferenceClient):
 
 @mutant(
     "M63, elastic/beats#42218, graphql-ws: too few codes are retried",
-    fails={},
+    fails={
+        "CLOSE-01": "a server that failed once is left for good",
+    },
 )
 class ServerErrorIsFatal(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -106,7 +119,9 @@ class _Scalar(ClosePolicy):
 
 @mutant(
     "centrifugal/centrifuge-js: a reason that parses as a number stops it, whatever the code",
-    fails={},
+    fails={
+        "CLOSE-01": "the reason 0 stops it after a code that asks to come back",
+    },
 )
 class ReasonParsed(ReferenceClient):
     policy_type = _Scalar
@@ -125,7 +140,9 @@ class _LenientLink(Link):
 
 @mutant(
     "M65, moltworker#260: 1005 and 1006 are codes like others",
-    fails={},
+    fails={
+        "CLOSE-03": "they are answered like any other, and not as a protocol error",
+    },
 )
 class ReservedCodesTaken(ReferenceClient):
     link_type = _LenientLink
@@ -145,7 +162,9 @@ class _ForwardingLink(Link):
 
 @mutant(
     "M65, EtienneLescot/n8n-as-code#318, theturtle32/WebSocket-Node#254: a relay forwards 1006 on the wire",
-    fails={},
+    fails={
+        "CLOSE-03": "after a reset it closes with 1006",
+    },
 )
 class Forwarding1006(ReferenceClient):
     link_type = _ForwardingLink

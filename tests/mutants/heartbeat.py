@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @mutant(
-    "juspay/kolu#1235, chalie-ai/chalie#1841",
+    "M26, juspay/kolu#1235, chalie-ai/chalie#1841: no heartbeat, so a half-open link stays for ever",
     fails={
         "RECONNECT-01": "a link that dies without a word is never missed",
         "HEARTBEAT-01": "it never pings",
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
         "HEARTBEAT-02": "so nothing tells it that the link is dead, and it keeps it for ever",
         "HEARTBEAT-07": "only the end of TCP could tell it, and a proxy that acknowledges everything hides that",
     },
-    bends={"HEARTBEAT-09": "nor does it test the link after a sleep"},
+    bends={
+        "HEARTBEAT-09": "nor does it test the link after a sleep",
+    },
+    alone=True,
 )
 class NoHeartbeat(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -45,7 +48,7 @@ class _TrustingLink(Link):
 
 
 @mutant(
-    "the keepalive of the ws README, and of graphql-ws",
+    "M38, the keepalive of the ws README, and of graphql-ws: pings are sent, and pongs are not waited for",
     fails={
         "RECONNECT-01": "it asks and does not wait for the answer, so a dead link is never missed",
         "HEARTBEAT-02": "no ping has a deadline",
@@ -58,8 +61,10 @@ class PongsNeverChecked(ReferenceClient):
 
 
 @mutant(
-    "what most libraries with an idle timer do",
-    fails={"HEARTBEAT-03": "messages of the server stand in for the pongs that do not come"},
+    "most libraries with an idle timer: whatever comes in proves life",
+    fails={
+        "HEARTBEAT-03": "messages of the server stand in for the pongs that do not come",
+    },
 )
 class AnyTrafficCountsAsPong(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -75,7 +80,7 @@ class _WaitingLink(Link):
 
 
 @mutant(
-    "nodetool-ai/nodetool#4592, robtaussig/react-use-websocket#238: the watchdog calls close() and waits for onclose",
+    "M27, nodetool-ai/nodetool#4592, robtaussig/react-use-websocket#238: the watchdog calls close(), waits for onclose",
     fails={
         "RECONNECT-01": "a link that dies just after a ping is found out at the deadline, and kept for longer",
         "HEARTBEAT-02": "it waits for the close handshake of a peer that it knows to be dead",
@@ -98,20 +103,24 @@ class _LateLink(Link):
 
 
 @mutant(
-    "websocket-client 1.9.0: the first ping comes after two intervals",
+    "M35, websocket-client 1.9.0: the first ping comes after two intervals",
     fails={
         "RECONNECT-01": "a link that dies before its first ping is found out an interval too late",
         "HEARTBEAT-01": "no ping within an interval of ready",
         "HEARTBEAT-02": "from the death to its end the link lasts two intervals and a deadline",
+        "HEARTBEAT-06": "a proxy that cuts a direction in which nothing came for less than that has cut by then",
     },
-    bends={"HEARTBEAT-09": "where it sleeps before its first ping, nothing is overdue when it wakes"},
+    bends={
+        "HEARTBEAT-09": "where it sleeps before its first ping, nothing is overdue when it wakes",
+    },
+    alone=True,
 )
 class FirstPingTooLate(ReferenceClient):
     link_type = _LateLink
 
 
 @mutant(
-    "aio-libs/aiohttp#12029: a live but slow link is taken for dead",
+    "made up: a quarter of the declared deadline",
     fails={
         "HEARTBEAT-04": "answers within the declared deadline are too slow for it",
         "MESSAGE-04": "amid a blob it takes its link for dead",
@@ -179,9 +188,12 @@ class _SleepyLink(Link):
 
 
 @mutant(
-    "robtaussig/react-use-websocket#269, socketio/socket.io#5135: after a sleep it sends into an expired connection",
+    "M36, robtaussig/react-use-websocket#269, socketio/socket.io#5135: after a sleep it sends into a dead link",
     fails={},
-    bends={"HEARTBEAT-09": "it does not notice that it slept"},
+    bends={
+        "HEARTBEAT-09": "it does not notice that it slept",
+    },
+    alone=True,
 )
 class SendsAfterSleep(ReferenceClient):
     link_type = _SleepyLink
@@ -198,7 +210,9 @@ class _NoProgressLink(Link):
 
 @mutant(
     "M30, aio-libs/aiohttp#12029: the pong that waits behind a large message counts as missing",
-    fails={},
+    fails={
+        "HEARTBEAT-04": "while a large message trickles in it takes the link for dead",
+    },
 )
 class LargeMessageIsNoLife(ReferenceClient):
     link_type = _NoProgressLink
@@ -216,7 +230,9 @@ class _AnyPongLink(Link):
 
 @mutant(
     "made up: whatever pong comes, it is the answer",
-    fails={},
+    fails={
+        "HEARTBEAT-03": "a pong to a ping that was never sent is taken for the answer",
+    },
 )
 class AnyPongCounts(ReferenceClient):
     link_type = _AnyPongLink
@@ -308,7 +324,17 @@ class _ImpatientLink(Link):
 
 @mutant(
     "M33, robtaussig/react-use-websocket#270: the deadline runs from the last data, not from the ping",
-    fails={},
+    fails={
+        "HEARTBEAT-03": "messages stand in for the pongs that do not come",
+        "HEARTBEAT-04": "a live link that is idle is given up",
+        "HEARTBEAT-08": "the next one, too",
+        "MESSAGE-04": "and one on which a blob goes out slowly",
+        "RECONNECT-04": "it ends a healthy link as long after its attempt as an attempt's own timer would",
+        "REPLAY-03": "a large message never gets through a slow link before it is given up",
+    },
+    bends={
+        "AUTH-04": "the link is lost before its token is refused: what it presents then is the one from before",
+    },
 )
 class DeadlineFromTheLastData(ReferenceClient):
     link_type = _ImpatientLink
@@ -316,7 +342,11 @@ class DeadlineFromTheLastData(ReferenceClient):
 
 @mutant(
     "phoenixframework/phoenix, supabase/realtime-js: the next interval is the deadline",
-    fails={},
+    fails={
+        "RECONNECT-01": "a dead link is found out two intervals after its death",
+        "HEARTBEAT-02": "a ping may go unanswered for an interval",
+        "HEARTBEAT-03": "while messages come, too",
+    },
 )
 class DeadlineIsTheNextInterval(OtherFigures):
     def practised(self, declared: Profile) -> Profile:

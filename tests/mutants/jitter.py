@@ -14,7 +14,7 @@ from .registry import OtherFigures, mutant
 
 
 @mutant(
-    "django/channels#568, phoenixframework/phoenix#4045",
+    "M19, django/channels#568, phoenixframework/phoenix#4045: no jitter",
     fails={
         "JITTER-01": "each delay is the nominal one",
         "JITTER-02": "nothing is drawn, so all clients have the same delays",
@@ -35,7 +35,7 @@ class _DrawnOnce(Backoff):
 
 
 @mutant(
-    "pladaria/reconnecting-websocket: one random number, drawn when the module is loaded",
+    "M20, pladaria/reconnecting-websocket: one random number, drawn when the module is loaded",
     fails={
         "JITTER-01": "each delay is the nominal one times one and the same number",
         "JITTER-02": "it is not drawn anew, and all clients of the process share it",
@@ -53,7 +53,7 @@ class _Clamped(Backoff):
 
 
 @mutant(
-    "backo2 in socket.io-client: clamped after the jitter",
+    "M21, backo2 in socket.io-client: clamped after the jitter",
     fails={
         "JITTER-01": "at the cap half of the declared range is cut off",
         "JITTER-03": "half of the delays at the cap are the cap itself",
@@ -64,7 +64,7 @@ class JitterClampedAtTheCap(ReferenceClient):
 
 
 @mutant(
-    "derived: a generator that is seeded alike in all workers",
+    "made up: every client has a generator of its own, with the same seed",
     fails={
         "JITTER-01": "thirty clients bring no more draws than one, and so few of them are no uniform distribution",
         "JITTER-02": "at each step all clients draw the same number",
@@ -84,7 +84,11 @@ class _InSeconds(Backoff):
 
 @mutant(
     "M22, miguelgrinberg/python-socketio: the factor of the jitter is taken for seconds",
-    fails={},
+    fails={
+        "JITTER-01": "half a second more or less is nothing at the later delays",
+        "JITTER-02": "so all clients have nearly the same",
+        "JITTER-03": "and at the cap they pile up",
+    },
 )
 class JitterInSeconds(ReferenceClient):
     backoff_type = _InSeconds

@@ -15,7 +15,9 @@ from .replay import BoundlessQueue
 
 @mutant(
     "made up: bytes that are text go up as text",
-    fails={},
+    fails={
+        "MESSAGE-01": "a blob goes up as text",
+    },
 )
 class GuessesUpwards(ReferenceClient):
     async def send_binary(self, topic: str, data: bytes, *, ref: str | None = None) -> Receipt:
@@ -27,7 +29,9 @@ class GuessesUpwards(ReferenceClient):
 
 @mutant(
     "made up: what looks like JSON is parsed once more",
-    fails={},
+    fails={
+        "MESSAGE-01": "a text that holds JSON is told as what it holds",
+    },
 )
 class GuessesDownwards(Telling):
     def changed(self, event: Event) -> Iterator[Event]:
@@ -37,7 +41,12 @@ class GuessesDownwards(Telling):
 
 @mutant(
     "made up: two messages that come in a row are told by two tasks, the later first",
-    fails={},
+    fails={
+        "MESSAGE-02": "what came first is told second",
+        "MESSAGE-03": "of an odd number the last is not told",
+        "MESSAGE-04": "blobs included",
+        "REPLAY-03": "what was missed is told in another order, or not at all",
+    },
 )
 class TellsBackwards(Telling):
     held: Event | None = None
@@ -55,7 +64,9 @@ class TellsBackwards(Telling):
 
 @mutant(
     "made up: the buffer that a message is told from ends at 64 KiB",
-    fails={},
+    fails={
+        "MESSAGE-03": "a large message is told in part",
+    },
 )
 class CutsLargeOnes(Telling):
     def changed(self, event: Event) -> Iterator[Event]:
@@ -65,7 +76,9 @@ class CutsLargeOnes(Telling):
 
 @mutant(
     "most clients at their defaults: no limit of what comes",
-    fails={},
+    fails={
+        "MESSAGE-03": "no Close 1009 for what is over the limit",
+    },
 )
 class TakesAll(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -80,7 +93,10 @@ class _LargeLink(Link):
 
 @mutant(
     "most clients: what the server takes is not looked at",
-    fails={},
+    fails={
+        "MESSAGE-03": "a message over the limit is sent, and the link is lost",
+        "REPLAY-05": "its queue has no bounds either",
+    },
 )
 class SendsTooLarge(BoundlessQueue):
     link_type = _LargeLink
@@ -88,7 +104,10 @@ class SendsTooLarge(BoundlessQueue):
 
 @mutant(
     "a blob in one frame",
-    fails={},
+    fails={
+        "MESSAGE-04": "nothing goes out before the blob is through",
+        "HEARTBEAT-04": "so its pings are late, and it takes the link for dead",
+    },
 )
 class OneChunk(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -97,7 +116,10 @@ class OneChunk(OtherFigures):
 
 @mutant(
     "made up: a queue of 64 KiB",
-    fails={},
+    fails={
+        "MESSAGE-03": "a large message is refused though it is under the limit",
+        "REPLAY-03": "and does not arrive",
+    },
 )
 class TakesNothingLarge(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -106,7 +128,11 @@ class TakesNothingLarge(OtherFigures):
 
 @mutant(
     "M60, cube-js/cube#10246: a message that is too big for the server is sent again for ever",
-    fails={},
+    fails={
+        "CLOSE-01": "after 1009 the same message goes out again",
+        "MESSAGE-03": "what was sent behind it never arrives",
+        "REPLAY-05": "its queue has no bounds either",
+    },
 )
 class TooLargeSentForEver(SendsTooLarge):
     def practised(self, declared: Profile) -> Profile:

@@ -22,8 +22,10 @@ class _PoliteLink(Link):
 
 
 @mutant(
-    "phoenixframework/phoenix#4944: a heartbeat timeout closes 1000, and 1000 means not to reconnect",
-    fails={"RECONNECT-01": "it finds out that the link is dead, and stays away"},
+    "M15, phoenixframework/phoenix#4944: a heartbeat timeout closes 1000, and 1000 means not to reconnect",
+    fails={
+        "RECONNECT-01": "it finds out that the link is dead, and stays away",
+    },
 )
 class DeadLinkTakenForGoodbye(ReferenceClient):
     link_type = _PoliteLink
@@ -39,8 +41,10 @@ class NoOpenTimeout(OtherFigures):
 
 
 @mutant(
-    "lukeed/sockette#46, pladaria/reconnecting-websocket#51: close() leaves the timer",
-    fails={"RECONNECT-05": "closed while it waited, it comes back when the wait is over"},
+    "M09, lukeed/sockette#46, pladaria/reconnecting-websocket#51: close() leaves the timer",
+    fails={
+        "RECONNECT-05": "closed while it waited, it comes back when the wait is over",
+    },
 )
 class Zombie(ReferenceClient):
     async def close(self, *given: Any, **named: Any) -> None:
@@ -49,7 +53,7 @@ class Zombie(ReferenceClient):
 
 
 @mutant(
-    "Atmosphere/wasync#178: reopened while it waits, it has two lives",
+    "M10, Atmosphere/wasync#178: reopened while it waits, it has two lives",
     fails={
         "RECONNECT-03": "the timer of the wait opens a second connection beside the one that was asked for",
         "RECONNECT-09": "what is told of the two is mixed: it connects while it is ready",
@@ -64,8 +68,10 @@ class TwoConnectionsAtOnce(ReferenceClient):
 
 
 @mutant(
-    "pladaria/reconnecting-websocket#134: the provider rejects once, and nothing happens ever after",
-    fails={"RECONNECT-08": "a failing token provider ends everything, in silence"},
+    "M06, pladaria/reconnecting-websocket#134: the provider rejects once, and nothing happens ever after",
+    fails={
+        "RECONNECT-08": "a failing token provider ends everything, in silence",
+    },
 )
 class EndsWhenTheProviderFails(ReferenceClient):
     def _react(self, end: End) -> float | None:
@@ -73,8 +79,10 @@ class EndsWhenTheProviderFails(ReferenceClient):
 
 
 @mutant(
-    "websocket-client/websocket-client#970: handlers are lost with the first connection",
-    fails={"RECONNECT-09": "that it is ready again is told no more"},
+    "M67, websocket-client/websocket-client#970: handlers are lost with the first connection",
+    fails={
+        "RECONNECT-09": "that it is ready again is told no more",
+    },
 )
 class TellsOfTheFirstConnectionOnly(ReferenceClient):
     def __init__(self, url: str, *, on_event: Any, **options: Any) -> None:
@@ -109,7 +117,7 @@ class GivesUpTooEarly(OtherFigures):
 
 
 @mutant(
-    "pladaria/reconnecting-websocket#119: no terminal event",
+    "M07, pladaria/reconnecting-websocket#119: no terminal event",
     fails={
         "RECONNECT-06": "after the last retry the application hears nothing",
         "REPLAY-06": "nor that its message was not delivered",

@@ -19,7 +19,7 @@ from .registry import Event, OtherFigures, Telling, mutant
 
 
 @mutant(
-    "robtaussig/react-use-websocket#90, snapview/tungstenite-rs#94: what was written counts as delivered",
+    "M43, robtaussig/react-use-websocket#90, snapview/tungstenite-rs#94: what was written counts as delivered",
     fails={
         "REPLAY-02": "what was written and not acknowledged when the link broke is not sent again",
         "REPLAY-03": "so it is lost, and effectively-once was declared",
@@ -58,8 +58,12 @@ class _Stack(Outbox):
 
 
 @mutant(
-    "purplefish/factory-factory#1397: new messages bypass the backlog",
-    fails={"REPLAY-01": "newer messages reach the server before those that wait since the link broke"},
+    "M40, purplefish/factory-factory#1397: new messages bypass the backlog",
+    fails={
+        "REPLAY-01": "newer messages reach the server before those that wait since the link broke",
+        "MESSAGE-02": "what is sent later arrives earlier",
+        "STATE-03": "what was sent while it connected goes out the other way round",
+    },
 )
 class NewestFirst(ReferenceClient):
     outbox_type = _Stack
@@ -86,8 +90,11 @@ class _Renaming(Outbox):
 
 
 @mutant(
-    "socketio/socket.io#5334, lichess-org/mobile#3387: a message whose ack was lost is sent again as a new one",
-    fails={"REPLAY-03": "the server has it already, and takes it for another one"},
+    "M41, socketio/socket.io#5334: a message whose ack was lost is sent again as a new one",
+    fails={
+        "REPLAY-03": "the server has it already, and takes it for another one",
+        "REPLAY-02": "the id that it had is not used again",
+    },
 )
 class ReplayedUnderNewIds(ReferenceClient):
     outbox_type = _Renaming
@@ -135,8 +142,10 @@ class _Amnesiac(Subscriptions):
 
 
 @mutant(
-    "SignalK/signalk-js-client#44, bybit-exchange/pybit#76, enisdenjo/graphql-ws#85",
-    fails={"REPLAY-07": "in a fresh session nothing is subscribed to: connected, and silent"},
+    "M47, SignalK/signalk-js-client#44, bybit-exchange/pybit#76, enisdenjo/graphql-ws#85",
+    fails={
+        "REPLAY-07": "in a fresh session nothing is subscribed to: connected, and silent",
+    },
 )
 class SubscriptionsNotRestored(ReferenceClient):
     subscriptions_type = _Amnesiac
@@ -159,8 +168,10 @@ class _Clinging(Inbox):
 
 
 @mutant(
-    "socketio/socket.io#1739: the node does not know the session, and is asked for it again and again",
-    fails={"REPLAY-08": "told that the session is gone, it goes on to resume it"},
+    "M81, socketio/socket.io#1739: the node does not know the session, and is asked for it again and again",
+    fails={
+        "REPLAY-08": "told that the session is gone, it goes on to resume it",
+    },
 )
 class ResumesForEver(ReferenceClient):
     inbox_type = _Clinging
@@ -194,10 +205,10 @@ class FloodsOnReconnect(ReferenceClient):
 
 
 @mutant(
-    "cube-js/cube#10246: a message that the server refuses is sent again for ever",
+    "made up, after M60: a message that the server refuses is sent again for ever",
     fails={
-        "REPLAY-03": "under a new id each time, as if it were another message",
         "REPLAY-09": "it was rejected for itself, so it will be again",
+        "CLOSE-01": "after 1009 it sends the same message again",
     },
 )
 class PoisonForEver(ReferenceClient):
@@ -221,8 +232,10 @@ class PoisonForEver(ReferenceClient):
 
 
 @mutant(
-    "socketio/socket.io#3152: the callback of what is sent while it reconnects is never called",
-    fails={"REPLAY-06": "messages that were sent while down are delivered, and never settle"},
+    "M49, socketio/socket.io#3152: the callback of what is sent while it reconnects is never called",
+    fails={
+        "REPLAY-06": "messages that were sent while down are delivered, and never settle",
+    },
 )
 class SendsWhileDownNeverSettle(ReferenceClient):
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -241,7 +254,9 @@ class SendsWhileDownNeverSettle(ReferenceClient):
 
 @mutant(
     "M82, django/channels#1717: a gap is skipped over",
-    fails={},
+    fails={
+        "REPLAY-04": "the application is not told what is lost",
+    },
 )
 class TellsNoGap(Telling):
     def changed(self, event: Event) -> Iterator[Event]:
@@ -257,7 +272,10 @@ class _Leaking(Outbox):
 
 @mutant(
     "M44, pladaria/reconnecting-websocket, partysocket: a full queue drops the newest without a word",
-    fails={},
+    fails={
+        "REPLAY-05": "what the queue has no room for is gone without an error",
+        "MESSAGE-03": "and so is what will never fit",
+    },
 )
 class DropsWhenFull(ReferenceClient):
     outbox_type = _Leaking
@@ -265,7 +283,9 @@ class DropsWhenFull(ReferenceClient):
 
 @mutant(
     "M75, pladaria/reconnecting-websocket: the queue has no bound",
-    fails={},
+    fails={
+        "REPLAY-05": "a queue that should be full takes more",
+    },
 )
 class BoundlessQueue(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
@@ -273,8 +293,14 @@ class BoundlessQueue(OtherFigures):
 
 
 @mutant(
-    "M49, socketio/socket.io#3152: the promise of a send is never kept",
-    fails={},
+    "made up: the promise of a send is never kept",
+    fails={
+        "REPLAY-06": "acknowledged or not, nothing settles",
+        "REPLAY-07": "the ack of a subscription is lost on it, so it is not restored",
+        "REPLAY-09": "a refusal is told to nobody",
+        "CLOSE-01": "nor is the message that was too big (1009)",
+        "STATE-04": "and who waits for the low mark hears nothing",
+    },
 )
 class NeverSettles(ReferenceClient):
     def settled(self, request: Outgoing, error: str | None) -> None:
@@ -283,7 +309,9 @@ class NeverSettles(ReferenceClient):
 
 @mutant(
     "made up: what is pending at the end is forgotten",
-    fails={},
+    fails={
+        "REPLAY-06": "what is pending at the end does not settle",
+    },
 )
 class HandsNothingBack(ReferenceClient):
     def _abandon_requests(self, error: str) -> list[Outgoing]:
@@ -299,7 +327,9 @@ class _Unforgetting(Subscriptions):
 
 @mutant(
     "made up: the list of topics to restore only grows",
-    fails={},
+    fails={
+        "REPLAY-07": "it subscribes to what it had unsubscribed from",
+    },
 )
 class UnsubscribedComesBack(ReferenceClient):
     subscriptions_type = _Unforgetting
@@ -314,7 +344,9 @@ class _OldEpoch(Inbox):
 
 @mutant(
     "made up: the epoch is taken from the first welcome",
-    fails={},
+    fails={
+        "REPLAY-08": "it asks for a stream that there is no more",
+    },
 )
 class KeepsTheOldEpoch(ReferenceClient):
     inbox_type = _OldEpoch
@@ -344,7 +376,15 @@ class _Batching(Outbox):
 
 @mutant(
     "M40, purplefish/factory-factory#1397: the first batch is flushed, and the rest is overtaken by what is new",
-    fails={},
+    fails={
+        "STATE-02": "what is not in the first batch goes nowhere",
+        "STATE-03": "nor does what was sent while it connected",
+        "REPLAY-01": "what was sent while down is not delivered after the reconnect",
+        "REPLAY-02": "what was not acknowledged is not sent again",
+        "REPLAY-03": "so it is lost",
+        "REPLAY-05": "what a full queue had taken is delivered no more",
+        "REPLAY-06": "and it does not settle",
+    },
 )
 class OneBatchFlushed(ReferenceClient):
     outbox_type = _Batching
@@ -363,7 +403,9 @@ class _Doubling(Outbox):
 
 @mutant(
     "M41, lichess-org/mobile#3387: the resend timer and the flush both send what was not acknowledged",
-    fails={},
+    fails={
+        "REPLAY-03": "the server gets it twice, under two ids",
+    },
 )
 class ResentAndFlushed(ReferenceClient):
     outbox_type = _Doubling

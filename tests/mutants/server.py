@@ -142,20 +142,6 @@ class NeverDrainingClientKept(ReferenceServer):
     connection_type = _Patient
 
 
-class _Hoarding(ReferenceConnection):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.transport.set_write_buffer_limits(high=2**40)
-
-
-@mutant(
-    "M69, ws#1830, Fleck#265: the send buffer of a slow reader has no bound",
-    fails={"HEARTBEAT-05": "what is never full is never stalled"},
-)
-class UnboundedSendBuffer(ReferenceServer):
-    connection_type = _Hoarding
-
-
 class _Hasty(ReferenceConnection):
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -296,14 +282,20 @@ class BadFrameIsAServerError(ReferenceServer):
 
 
 class _Careless(Conversation):
+    @staticmethod
+    def _plain(number: Any) -> Any:
+        """What the parser behind it takes."""
+        odd = number != number or number in (float("inf"), "\ud800")
+        return 1 if odd else number
+
     def receive(self, message: str | bytes, now: float) -> list[dict[str, Any]]:
         if isinstance(message, str) and self.session is not None:
             try:
                 frame = json.loads(message)
-                if isinstance(frame.get("n"), float):
-                    frame["n"] = 0
+                if frame.get("n") and frame["type"] == "ping":
+                    frame["n"] = self._plain(frame["n"])
                 message = json.dumps(frame)
-            except (ValueError, RecursionError, AttributeError):
+            except (ValueError, RecursionError, AttributeError, KeyError):
                 pass
         return super().receive(message, now)
 
@@ -472,7 +464,9 @@ class _Skipping(Session):
 
 @mutant(
     "made up: a resumed session goes on with what is new",
-    fails={"REPLAY-03": "what was missed is lost", "REPLAY-04": "what was missed is neither replayed nor said"},
+    fails={
+        "REPLAY-04": "what was missed is neither replayed nor said",
+    },
 )
 class NothingReplayed(ReferenceServer):
     hub_type = remembering(_Skipping)

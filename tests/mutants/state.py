@@ -42,7 +42,14 @@ class OpenAfterwards(ReferenceClient):
 
 @mutant(
     "`if (ws.readyState === OPEN) ws.send(...)`: what is sent at another time is dropped",
-    fails={},
+    fails={
+        "STATE-02": "a send vanishes",
+        "STATE-03": "what is sent while it connects does not go out",
+        "STATE-04": "what is sent while down is kept nowhere, so it does not count",
+        "REPLAY-01": "nor is it delivered later",
+        "REPLAY-05": "and a full queue refuses nothing",
+        "REPLAY-06": "nor does it settle",
+    },
 )
 class DropsWhenNotOpen(ReferenceClient):
     async def send(self, topic: str, data: Any, *, ref: str | None = None) -> Receipt:
@@ -65,7 +72,9 @@ class ThrowsWhenNotOpen(ReferenceClient):
 
 @mutant(
     "M70, can1357/oh-my-pi#4248: nobody knows what waits",
-    fails={},
+    fails={
+        "STATE-04": "what waits does not count",
+    },
 )
 class BufferedIsZero(ReferenceClient):
     @property
@@ -75,7 +84,9 @@ class BufferedIsZero(ReferenceClient):
 
 @mutant(
     "made up: the buffered amount goes down with the acks",
-    fails={},
+    fails={
+        "STATE-04": "what is with the network counts still",
+    },
 )
 class BufferedCountsTheUnacknowledged(ReferenceClient):
     @property
@@ -90,7 +101,9 @@ class _Boundless(Requests):
 
 @mutant(
     "M70, can1357/oh-my-pi#4248: the buffered amount holds nobody up",
-    fails={},
+    fails={
+        "STATE-04": "above the high mark it takes more",
+    },
 )
 class NoHighMark(ReferenceClient):
     def __init__(self, url: str, **options: Any) -> None:
@@ -106,7 +119,9 @@ class _EagerlyReadyLink(Link):
 
 @mutant(
     "M58, NVIDIA-AI-Blueprints/aiq#190: open is taken for ready, before the server has accepted the credentials",
-    fails={},
+    fails={
+        "RECONNECT-09": "it tells that it is ready when the server has said nothing yet",
+    },
 )
 class ReadyBeforeTheWelcome(Telling):
     link_type = _EagerlyReadyLink

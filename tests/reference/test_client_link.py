@@ -60,6 +60,18 @@ async def test_a_link_without_pongs_is_abandoned_after_interval_and_deadline_and
 
 
 @pytest.mark.asyncio
+async def test_where_any_traffic_proves_life_pongs_still_open_the_way_for_more() -> None:
+    """A pong comes as traffic, too; the ping that it answers was sent to find out how much the peer has read."""
+    profile = PROFILE.with_(heartbeat={"proof_of_life": "any"}, message={"chunk": 4096})
+    async with serving(Ledger(), profile) as (server, client):
+        for number in range(20):
+            await client.send("news", f"{number}" * 2048)
+        async with asyncio.timeout(20):
+            await (await client.send("news", "the last one"))
+        assert len(server.received) == 21
+
+
+@pytest.mark.asyncio
 async def test_other_traffic_and_foreign_pongs_are_no_proof_of_life() -> None:
     async def chatty(peer: Peer) -> None:
         await peer.welcome()

@@ -230,21 +230,30 @@ async def _refused_for_good(stage: Stage, spoil: Callable[[str], None]) -> None:
 
 @case("AUTH-04/http-401-once", "A handshake that is answered 401 is tried again.")
 async def unauthorised_once(stage: Stage) -> None:
-    await _ready(stage)
+    client = await _ready(stage)
     with stage.chaos.reject_handshake(401):
         stage.chaos.abort()
         await stage.saw("response", timeout=stage.comeback)
+        await _another_token(stage, client)
     await stage.saw("ready", timeout=stage.absence)
     await stage.pause(stage.slack)
 
 
 @case("AUTH-04/http-401-for-good", "A handshake that is answered 401 twice is not tried a third time.")
 async def unauthorised_for_good(stage: Stage) -> None:
-    await _ready(stage)
+    client = await _ready(stage)
     with stage.chaos.reject_handshake(401):
         stage.chaos.abort()
-        await stage.saw("response", 2, timeout=stage.comeback + stage.absence)
+        await stage.saw("response", timeout=stage.comeback)
+        await _another_token(stage, client)
+        await stage.saw("response", timeout=stage.absence)
         await stage.pause(stage.absence)
+
+
+async def _another_token(stage: Stage, client: Client) -> None:
+    """Let the provider have another token, so that it shows whether the client asks for one anew."""
+    if "token" in client.hello.can:
+        await client.token(stage.chaos.rotate_token())
 
 
 # --- AUTH-08 --------------------------------------------------------------------------------------------------

@@ -466,3 +466,22 @@ async def ten_waits_cut_short(stage: Stage) -> None:
         await client.reconnect()
     await stage.saw("ready", timeout=stage.comeback)
     await stage.pause(stage.waits(1))  # in which a timer that was left would fire
+
+
+@case(
+    "RECONNECT-09/unwelcomed",
+    "A connection that is open, and that the server has not welcomed, is not told to be ready.",
+)
+async def open_and_unwelcomed(stage: Stage) -> Finding:
+    with stage.chaos.frame("drop", "down", opcodes=["text"], connections=1):
+        await stage.client()
+        stage.require_protocol("on a plain echo, open is ready")
+        if not await stage.saw("acted", timeout=stage.profile.reconnect.open_timeout):
+            return inconclusive("not provoked: no welcome was on its way")
+        await stage.pause(stage.profile.reconnect.open_timeout / 2)
+    told = {event.kind: event for event in stage.chaos.freeze().events if event.kind.startswith("app.")}
+    if "app.connecting" not in told:
+        raise Unsupported("the client tells of no transition")
+    if (ready := told.get("app.ready")) is not None:
+        return failed("the application was told 'ready', and the welcome had not come", at=ready.at)
+    return passed("the welcome did not come, and the application was not told 'ready'")

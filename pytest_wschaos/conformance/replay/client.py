@@ -387,12 +387,17 @@ async def queued_at_give_up(stage: Stage) -> Finding | None:
         return await _handed_back(stage)
 
 
+def _said(stage: Stage, event: str) -> bool:
+    return any(seen.kind == f"app.{event}" for seen in stage.chaos.freeze().events)
+
+
 async def _handed_back(stage: Stage) -> Finding | None:
     """What is to be said of a client that has no reason to go on, where it does not say that it has stopped."""
-    if await stage.saw("app.gave_up", timeout=stage.profile.close.timeout):
+    # It may have said so before its last attempt was seen to be refused.
+    if _said(stage, "gave_up") or await stage.saw("app.gave_up", timeout=stage.profile.close.timeout):
         await _calm(stage)
         return None
-    if await stage.saw("attempt", timeout=stage.absence):
+    if await stage.saw("attempt", timeout=stage.absence) or _said(stage, "gave_up"):
         return None
     record = stage.chaos.freeze()
     settled = {event.get("ref") for event in record.events if event.kind == "app.settled"}
