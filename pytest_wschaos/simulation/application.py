@@ -49,7 +49,7 @@ class Published:
     topic: str
     number: int
     owed: bool
-    """Whether the client's subscription to its topic had been confirmed, and stood."""
+    """Whether the client's subscription to its topic had been confirmed, and stood for all that one can tell."""
     told_before: int
     """How many messages and gaps the application had been told by then."""
 
@@ -67,6 +67,9 @@ class TestApplication:
         self._pauses = 0
         self._wanted: dict[str, bool] = {}
         """The topics asked for, and whether the server has confirmed it."""
+        self._unsure: set[str] = set()
+        """Those of which the client has said that continuity is lost, and nothing has come since: until it has asked
+        for them anew, which it does by itself, nothing will."""
         self.requests: list[Request] = []
         self._by_ref: dict[str, Request] = {}
         self.told: list[Told] = []
@@ -129,7 +132,8 @@ class TestApplication:
 
     def _publish(self, topic: str = "t", size: int = 0) -> int:
         number = self._number()
-        self.published.append(Published(topic, number, self._wanted.get(topic, False), len(self.told)))
+        owed = self._wanted.get(topic, False) and topic not in self._unsure
+        self.published.append(Published(topic, number, owed, len(self.told)))
         self._chaos.server.publish(topic, payload(number, size))
         return number
 
@@ -155,8 +159,11 @@ class TestApplication:
                 self._settled(event)
             case "message":
                 self.told.append(Told(event["topic"], event["data"]["n"]))
+                self._unsure.discard(event["topic"])
             case "gap":
                 self.told.append(Told(None, None))
+                if event["to"] is None:
+                    self._unsure.update(self._wanted)
         for waiter in self._changed:
             if not waiter.done():
                 waiter.set_result(None)
@@ -169,6 +176,7 @@ class TestApplication:
         request.ok, request.settled_at = bool(event["ok"]), self._loop.time()
         if request.ok and request.kind == "subscribe" and request.topic in self._wanted:
             self._wanted[request.topic] = True
+            self._unsure.discard(request.topic)
 
     # --- how it finds out whether all is well again
 

@@ -208,6 +208,15 @@ def test_the_reference_client_survives_whatever_comes(number: int) -> None:
     lives()
 
 
+def test_what_is_published_while_there_is_no_session_is_not_owed() -> None:
+    steps = [
+        (0.05, "subscribe", {"topic": "b"}),
+        (11.5, "close", {"code": 4410}),  # the client says that continuity is lost, and starts afresh
+        (0.13, "publish", {"topic": "b"}),
+    ]
+    assert play(steps).broken == []
+
+
 def test_a_client_that_gave_up_is_asked_to_reconnect() -> None:
     tired = Profile().with_(reconnect={"max_retries": 1})
     played = survive([(0.5, "send", {"topic": "a"}), (0.0, "refuse", {"lasts": 60.0})], profile=tired)
