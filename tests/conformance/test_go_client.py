@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,15 @@ RUNS = 6
 """How often what stays INCONCLUSIVE, which a busy machine makes of a case, is played again."""
 
 BUGS = {
-    "no-heartbeat": "HEARTBEAT-02/dead-both-ways",
-    "reset-at-handshake": "BACKOFF-03/accept-then-close-1012",
-    "flush-before-welcome": "AUTH-02/queued",
-    "old-token": "AUTH-03/rotated-while-down",
-    "forget-subscriptions": "REPLAY-07/unsubscribed",
+    "no-heartbeat": ("HEARTBEAT-02/dead-both-ways", "HEARTBEAT-02/pongs-stop", "HEARTBEAT-01/idle"),
+    "reset-at-handshake": ("BACKOFF-03/accept-then-close-1012", "BACKOFF-03/accept-then-fin"),
+    "flush-before-welcome": ("AUTH-02/queued",),
+    "old-token": ("AUTH-03/rotated-while-down",),
+    "forget-subscriptions": ("REPLAY-07/unsubscribed",),
 }
+"""The cases that each breaks; where waits are judged more than one, since a busy machine blurs them."""
 KEPT = (
-    *BUGS.values(),  # so that it is the bug that breaks them
+    *(cases[0] for cases in BUGS.values()),  # so that it is the bug that breaks them
     "RECONNECT-02/reset",
     "STATE-03/first-connection",
     "REPLAY-02/not-arrived",
@@ -57,28 +59,30 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def _verdicts(subject: str, report: Path, *cases: str) -> dict[str, str]:
-    """Of each case, with its evidence; those that were INCONCLUSIVE are played again."""
-    told: dict[str, str] = {}
-    for _ in range(RUNS):
-        left = [case for case in cases if told.get(case, "INCONCLUSIVE").startswith("INCONCLUSIVE")]
-        if not left:
-            break
-        main(["check", *left, "--scale", "0.05", "-n", "4", "--json", str(report), "--", subject])
-        told |= {c["id"]: f"{c['verdict']}: {c['evidence']}" for c in json.loads(report.read_text())["cases"]}
-    return told
+def _played(subject: str, report: Path, cases: Sequence[str]) -> dict[str, str]:
+    """The verdict on each case, with its evidence."""
+    main(["check", *cases, "--scale", "0.05", "-n", "4", "--json", str(report), "--", subject])
+    return {case["id"]: f"{case['verdict']}: {case['evidence']}" for case in json.loads(report.read_text())["cases"]}
 
 
 def test_it_keeps_the_rules(subject: str, tmp_path: Path) -> None:
-    told = _verdicts(subject, tmp_path / "report.json", *KEPT)
+    told: dict[str, str] = {}
+    left: Sequence[str] = KEPT
+    for _ in range(RUNS):
+        told |= _played(subject, tmp_path / "report.json", left)
+        left = [case for case, verdict in told.items() if verdict.startswith("INCONCLUSIVE")]
+        if not left:
+            break
     assert set(told) == set(KEPT)
     assert {case: verdict for case, verdict in told.items() if not verdict.startswith("PASS")} == {}
 
 
-@pytest.mark.parametrize(("bug", "case"), BUGS.items())
-def test_a_planted_bug_breaks_its_rule(
-    bug: str, case: str, subject: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_breaks_its_rule(bug: str, subject: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUG", bug)
-    told = _verdicts(subject, tmp_path / "report.json", case)
-    assert told[case].startswith("FAIL"), told
+    for _ in range(RUNS):
+        told = _played(subject, tmp_path / "report.json", BUGS[bug])
+        if any(verdict.startswith("FAIL") for verdict in told.values()):
+            break
+    assert {case for case, verdict in told.items() if verdict.startswith("PASS")} == set()
+    assert any(verdict.startswith("FAIL") for verdict in told.values()), told
