@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..profile import Profile, Reaction
-from ..timeline import Event
+from ..timeline import Event, Record
 from .story import Client, Connection, Story, unseen_attempts
 from .tolerance import GRACE, STANDSTILLS, Timing, by, late_by
 from .verdict import Finding, failed, inconclusive, passed
@@ -178,9 +178,10 @@ def stayed_away(
     """
     surely = isinstance(since, Connection)  # that it knew: it had no other connection under way
     if isinstance(since, Connection):
-        place = next(number for number, c in enumerate(client.connections, 1) if c is since)
-        later, since = client.connections[place:], since.signs[0]
-        candidates = [c for c in later if since + underway <= c.attempt]
+        ended, since = since, since.signs[0]
+        end = _first_sign(ended)
+        others = [c for c in client.connections if c is not ended and since + underway <= c.attempt]
+        candidates = [c for c in others if comes_first(story.record, end, c.events[0])]
     else:
         candidates = [c for c in client.connections if since + underway < c.attempt]
     until = since + quiet
@@ -212,6 +213,26 @@ def stayed_away(
             f"{what}; no attempt for {record.until - since:.3f} s, when the record ended (needed: {quiet:.3f} s)"
         )
     return passed(f"{what}; no attempt for {quiet:.3f} s", quiet_s=record.until - since)
+
+
+def _first_sign(connection: Connection) -> Event:
+    """The event by which the client learned of the end first, or decided on it."""
+    rejected = connection.response is not None and connection.response["status"] != 101
+    events = [
+        connection.close_received,
+        connection.close_sent,
+        connection.response if rejected else None,
+        connection.end,
+        connection.events[0],  # a refusal
+    ]
+    return next(e for e in events if e is not None and e.at == connection.signs[0])
+
+
+def comes_first(record: Record, one: Event, other: Event) -> bool:
+    """Whether an event came before another; of those of one instant the record has kept the order."""
+    if one.at != other.at:
+        return one.at < other.at
+    return next(e for e in record.events if e is one or e is other) is one
 
 
 def _unseen(story: Story, start: float, end: float) -> bool:

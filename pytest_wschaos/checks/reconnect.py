@@ -8,7 +8,7 @@ from itertools import dropwhile, groupby, pairwise
 from ..profile import Profile
 from ..timeline import Event, Record
 from .backoff import bounds, counts_wrongly
-from .ending import FINAL, asked, came_back, describe_end, own_close, server_close, stayed_away
+from .ending import FINAL, asked, came_back, comes_first, describe_end, own_close, server_close, stayed_away
 from .ending import reaction as reaction_to
 from .links import abandoned_by, dead_pings, during
 from .rule import check
@@ -153,12 +153,7 @@ def one_at_a_time(story: Story, profile: Profile) -> Finding:
 def _used(record: Record, older: Connection, newer: Connection) -> bool:
     """Whether the client answered a Close that came to it after a newer attempt: then it held the older one still."""
     close, answer = server_close(older), older.close_sent
-    if close is None or answer is None or not newer.attempt <= close.at <= answer.at:
-        return False
-    if newer.attempt < close.at:
-        return True
-    # Of one instant the record has kept the order.
-    return next(e for e in record.events if e is close or e is newer.events[0]) is not close
+    return close is not None and answer is not None and comes_first(record, newer.events[0], close)
 
 
 def _neighbours(connections: Sequence[Connection]) -> Iterator[tuple[Connection, Connection]]:
