@@ -78,11 +78,15 @@ def _after(event: Event, right: States | None, what: str) -> tuple[States | None
 
 
 def _known_better(client: Client, instant: float, right: States, value: int) -> bool:
-    """Whether the client may know of a link that has broken or become ready, of which it has not told yet."""
-    there = any(
-        c.ready is not None and c.ready <= instant and (not c.signs or c.signs[0] > instant) for c in client.connections
-    )
-    return value == OPEN if there and right == {CONNECTING} else right == {OPEN} and not there
+    """Whether the client may know of a link that has broken, or has long been ready, of which it has not told."""
+    ready = [
+        c.ready
+        for c in client.connections
+        if c.ready is not None and c.ready <= instant and (not c.signs or c.signs[0] > instant)
+    ]
+    if right == {CONNECTING} and value == OPEN:
+        return any(since + GRACE < instant for since in ready)
+    return right == {OPEN} and not ready
 
 
 # --- STATE-02, 03 ---------------------------------------------------------------------------------------------
