@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import Any
 
-import broken.backoff as backoff
-import broken.reconnect as reconnect
 import pytest
+from mutants import backoff, close, jitter, message, reconnect, state
 
 from pytest_wschaos import Outcome, Profile, ReferenceClient
 from pytest_wschaos.conformance.subjects.command import Command
@@ -21,7 +21,7 @@ from pytest_wschaos.conformance.suite.case import Case, cases, select
 from pytest_wschaos.conformance.suite.play import Settings, play
 from pytest_wschaos.conformance.suite.result import Result
 
-from . import broken_lives as ours
+from .subjects import raw
 
 AREAS = ("reconnect", "backoff", "jitter", "close")
 REFERENCE = InProcess(reference)
@@ -42,50 +42,51 @@ REAL = [
 """Cases that are played in real time as well."""
 FAILS: dict[str, type[ReferenceClient]] = {
     "RECONNECT-01/*": reconnect.DeadLinkTakenForGoodbye,
-    "RECONNECT-02/*": ours.BrokenLinkIsFinal,
-    "RECONNECT-03/asked-*": ours.TwoLives,
-    "RECONNECT-03/slow-attempts": ours.StartsBesideASlowAttempt,
+    "RECONNECT-02/*": reconnect.BrokenLinkIsFinal,
+    "RECONNECT-03/asked-*": reconnect.TwoLives,
+    "RECONNECT-03/slow-attempts": reconnect.StartsBesideASlowAttempt,
     "RECONNECT-04/*": reconnect.NoOpenTimeout,
-    "RECONNECT-05/*": ours.ComesBackAfterItsClose,
-    "RECONNECT-06/*": ours.OneRetryMore,
-    "RECONNECT-07/*": ours.DeafAfterGivingUp,
+    "RECONNECT-05/*": reconnect.ComesBackAfterItsClose,
+    "RECONNECT-06/*": reconnect.OneRetryMore,
+    "RECONNECT-07/*": reconnect.DeafAfterGivingUp,
     "RECONNECT-08/first-attempt": reconnect.EndsWhenTheProviderFails,
     "RECONNECT-08/last-retry": reconnect.EndsWhenTheProviderFails,
-    "RECONNECT-08/once": ours.TriesTheProviderAtOnce,
-    "RECONNECT-08/thrice": ours.TriesTheProviderAtOnce,
-    "RECONNECT-09/*": ours.CallsTwice,
-    "BACKOFF-01/*": ours.FirstRetryAtOnce,
-    "BACKOFF-02/*": ours.NoCap,
-    "BACKOFF-03/accept-*": ours.NoWaitAfterAHandshake,
-    "BACKOFF-03/never-ready": ours.NoWaitAfterAHandshake,
+    "RECONNECT-08/once": reconnect.TriesTheProviderAtOnce,
+    "RECONNECT-08/thrice": reconnect.TriesTheProviderAtOnce,
+    "RECONNECT-09/[at]*": reconnect.CallsTwice,
+    "RECONNECT-09/unwelcomed": state.ReadyBeforeTheWelcome,
+    "BACKOFF-01/*": backoff.FirstRetryAtOnce,
+    "BACKOFF-02/*": backoff.NoCap,
+    "BACKOFF-03/accept-*": backoff.NoWaitAfterAHandshake,
+    "BACKOFF-03/never-ready": backoff.NoWaitAfterAHandshake,
     "BACKOFF-03/flapping": backoff.BackoffResetByWelcome,
     "BACKOFF-03/not-quite-stable": backoff.BackoffResetByWelcome,
     "BACKOFF-03/stable": backoff.BackoffNeverReset,
-    "BACKOFF-04/*": ours.FirstRetryAtOnce,
-    "JITTER-0[1234]/[rh]*": backoff.JitterOncePerProcess,
-    "CLOSE-01/10*[03478]": ours.FinalCodesAreRetried,
-    "CLOSE-01/1002": ours.FinalCodesAreRetried,
-    "CLOSE-01/440[03]": ours.FinalCodesAreRetried,
-    "CLOSE-01/4409": ours.FinalCodesAreRetried,
-    "CLOSE-01/4500": ours.FinalCodesAreRetried,
-    "CLOSE-01/4999": ours.FinalCodesAreRetried,
-    "CLOSE-01/accept-*": ours.FinalCodesAreRetried,
-    "CLOSE-01/1001": ours.RetriedCodesAreFinal,
-    "CLOSE-01/101[12]*": ours.RetriedCodesAreFinal,
-    "CLOSE-01/3000": ours.RetriedCodesAreFinal,
-    "CLOSE-01/4000": ours.RetriedCodesAreFinal,
-    "CLOSE-01/4401": ours.RetriedCodesAreFinal,
-    "CLOSE-01/4408": ours.RetriedCodesAreFinal,
-    "CLOSE-01/4410": ours.RetriedCodesAreFinal,
-    "CLOSE-01/no-code": ours.RetriedCodesAreFinal,
-    "CLOSE-01/*-reason-*": ours.ReadsTheReason,
-    "CLOSE-01/*-later": ours.LaterIsNoLater,
-    "CLOSE-01/1009": ours.TooBigIsSentAgain,
-    "CLOSE-02/application": reconnect.EndsWithoutClose,
-    "CLOSE-04/unanswered": reconnect.WaitsForTheCloseHandshake,
-    "CLOSE-04/dead-link": reconnect.WaitsForTheCloseHandshake,
-    "CLOSE-04/tcp-left-open": reconnect.WaitsForTheCloseHandshake,
-    "CLOSE-05/*": ours.HttpStatusTurnedRound,
+    "BACKOFF-04/*": backoff.FirstRetryAtOnce,
+    "JITTER-0[1234]/[rh]*": jitter.JitterOncePerProcess,
+    "CLOSE-01/10*[03478]": close.CloseCodesIgnored,
+    "CLOSE-01/1002": close.CloseCodesIgnored,
+    "CLOSE-01/440[03]": close.CloseCodesIgnored,
+    "CLOSE-01/4409": close.CloseCodesIgnored,
+    "CLOSE-01/4500": close.CloseCodesIgnored,
+    "CLOSE-01/4999": close.CloseCodesIgnored,
+    "CLOSE-01/accept-*": close.CloseCodesIgnored,
+    "CLOSE-01/1001": close.RetriedCodesAreFinal,
+    "CLOSE-01/101[12]*": close.RetriedCodesAreFinal,
+    "CLOSE-01/3000": close.RetriedCodesAreFinal,
+    "CLOSE-01/4000": close.RetriedCodesAreFinal,
+    "CLOSE-01/4401": close.RetriedCodesAreFinal,
+    "CLOSE-01/4408": close.RetriedCodesAreFinal,
+    "CLOSE-01/4410": close.RetriedCodesAreFinal,
+    "CLOSE-01/no-code": close.RetriedCodesAreFinal,
+    "CLOSE-01/*-reason-*": close.ReadsTheReason,
+    "CLOSE-01/*-later": close.LaterIsNoLater,
+    "CLOSE-01/1009": message.TooLargeSentForEver,
+    "CLOSE-02/application": close.EndsWithoutClose,
+    "CLOSE-04/unanswered": close.WaitsForTheCloseHandshake,
+    "CLOSE-04/dead-link": close.WaitsForTheCloseHandshake,
+    "CLOSE-04/tcp-left-open": close.WaitsForTheCloseHandshake,
+    "CLOSE-05/*": close.HttpStatusTurnedRound,
 }
 """Cases, by globs, and a client that each of them fails."""
 BENDS = {"BACKOFF-05/*": backoff.IgnoresRetryAfter}
@@ -105,7 +106,7 @@ def named(case: Case) -> str:
 
 def subject(kind: type[ReferenceClient]) -> InProcess:
     """Clients of a kind, with seeds of their own."""
-    rng = ours.seeds()
+    rng = Random("clients under test")  # so that a run can be repeated
 
     def factory(url: str, *, token: Any, profile: Profile, on_event: Callable[[dict[str, Any]], None]) -> Any:
         client = kind(url, token=token, profile=profile, on_event=on_event, seed=rng.getrandbits(64))
@@ -166,7 +167,7 @@ class TestAClientThatSpeaksRaw:
         ],
     )
     def test_verdict(self, name: str, outcome: Outcome, told: str) -> None:
-        result = virtually(cases()[name], InProcess(ours.raw))
+        result = virtually(cases()[name], InProcess(raw))
         assert (result.outcome, told in result.verdict.seen) == (outcome, True), result.verdict.seen
 
 
@@ -178,7 +179,9 @@ def command(factory: str, folder: Path) -> Command:
 
 
 @pytest.mark.parametrize(
-    ("kind", "outcome"), [(ReferenceClient, Outcome.PASS), (ours.SeededAlike, Outcome.FAIL)], ids=["fresh", "alike"]
+    ("kind", "outcome"),
+    [(ReferenceClient, Outcome.PASS), (jitter.SameSeedInEveryClient, Outcome.FAIL)],
+    ids=["fresh", "alike"],
 )
 def test_two_that_draw_alike_are_told_from_others(kind: type[ReferenceClient], outcome: Outcome) -> None:
     case = dataclasses.replace(cases()["JITTER-02/two-processes"], process=False)
@@ -190,7 +193,7 @@ def test_two_processes(tmp_path: Path) -> None:
     case = cases()["JITTER-02/two-processes"]
     subjects = (
         command("pytest_wschaos.conformance.subjects.reference:reference", tmp_path),
-        command("conformance.broken_lives:seeded_alike", tmp_path),
+        command("mutants.subjects:SameSeedInEveryClient", tmp_path),
     )
     with ThreadPoolExecutor(2) as pool:
         good, bad = pool.map(lambda one: play(case, one, Settings(scale=0.05)), subjects)

@@ -207,3 +207,28 @@ class HttpErrorsBypassTheBackoff(ReferenceClient):
 class GrowsTooSlowly(OtherFigures):
     def practised(self, declared: Profile) -> Profile:
         return declared.with_(backoff={"factor": 1.5})
+
+
+@mutant(
+    "M02, `async for` of python-websockets: after a connection that was accepted it comes back at once",
+    fails={
+        "RECONNECT-06": "where each attempt is accepted, the limit is never reached",
+        "BACKOFF-01": "the first delay is none",
+        "BACKOFF-03": "a server that accepts and closes at once is met without any delay, again and again",
+        "BACKOFF-04": "so each of these retries comes before its delay",
+        "JITTER-01": "delays of 0 are no draws from the declared ones",
+        "JITTER-03": "at the first step all are 0",
+        "JITTER-04": "a herd comes back at the instant at which it lost its links",
+    },
+    bends={
+        "BACKOFF-05": "a farewell's bound is not kept",
+    },
+)
+class NoWaitAfterAHandshake(ReferenceClient):
+    def _react(self, end: End) -> float | None:
+        delay = super()._react(end)
+        if delay is None or end.code is None:
+            return delay
+        self._backoff.reset()
+        self._backoff.retry = 1
+        return 0.0

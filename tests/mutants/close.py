@@ -101,32 +101,6 @@ class CleanCloseIsFinal(ReferenceClient):
     policy_type = _Clean
 
 
-@mutant(
-    "M63, elastic/beats#42218, graphql-ws: too few codes are retried",
-    fails={
-        "CLOSE-01": "a server that failed once is left for good",
-    },
-)
-class ServerErrorIsFatal(OtherFigures):
-    def practised(self, declared: Profile) -> Profile:
-        return declared.with_(close={"reactions": {1011: "fatal"}})
-
-
-class _Scalar(ClosePolicy):
-    def _look_up(self, end: End) -> Any:
-        return "stop" if end.code is not None and end.reason.isdigit() else super()._look_up(end)
-
-
-@mutant(
-    "centrifugal/centrifuge-js: a reason that parses as a number stops it, whatever the code",
-    fails={
-        "CLOSE-01": "the reason 0 stops it after a code that asks to come back",
-    },
-)
-class ReasonParsed(ReferenceClient):
-    policy_type = _Scalar
-
-
 class _LenientLink(Link):
     """Takes a reserved code for one like others, as its library would not."""
 
@@ -173,3 +147,68 @@ class Forwarding1006(ReferenceClient):
     def _react(self, end: End) -> float | None:
         self.last = end.code
         return super()._react(end)
+
+
+class _Reacting(OtherFigures):
+    """Reacts to some codes otherwise than it declares."""
+
+    reactions: dict[int, str]
+
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(close={"reactions": self.reactions})
+
+
+@mutant(
+    "M63, elastic/beats#42218, graphql-ws: too few codes are retried",
+    fails={
+        "CLOSE-01": "it stops after codes that ask to come back",
+        "AUTH-04": "nor does it come back with a fresh token after 4401",
+    },
+)
+class RetriedCodesAreFinal(_Reacting):
+    reactions = dict.fromkeys((1001, 1005, 1011, 1012, 3000, 4000, 4401, 4408, 4410), "fatal")
+
+
+@mutant(
+    "most clients: 1013 is a code like others",
+    fails={
+        "CLOSE-01": "it comes back as soon as after any other code",
+    },
+)
+class LaterIsNoLater(_Reacting):
+    reactions = {1013: "retry", 4429: "retry"}
+
+
+class _Reading(ClosePolicy):
+    def _look_up(self, end: End) -> Any:
+        if end.code in (None, 1006) or not end.reason:
+            return super()._look_up(end)
+        return "fatal" if super()._look_up(end) == "retry" else "retry"
+
+
+@mutant(
+    "centrifugal/centrifuge-js, which stops on a reason that is a number: the reaction goes by the reason",
+    fails={
+        "CLOSE-01": "with a reason text it does something else than without",
+    },
+)
+class ReadsTheReason(ReferenceClient):
+    policy_type = _Reading
+
+
+class _Contrary(ClosePolicy):
+    def _look_up(self, end: End) -> Any:
+        if end.status is None:
+            return super()._look_up(end)
+        return "fatal" if super()._look_up(end) in ("retry", "refresh") else "retry"
+
+
+@mutant(
+    "made up: the classes of HTTP statuses are mixed up",
+    fails={
+        "CLOSE-05": "it stops where it should try again, and tries again where it should stop",
+        "AUTH-04": "401 is final",
+    },
+)
+class HttpStatusTurnedRound(ReferenceClient):
+    policy_type = _Contrary

@@ -188,3 +188,114 @@ class _SleepingLink(Link):
 )
 class DeadLinkNeverSurfaces(ReferenceClient):
     link_type = _SleepingLink
+
+
+@mutant(
+    "made up: 1006 is a code that is not on the list",
+    fails={
+        "RECONNECT-01": "it finds out that the link is dead, and stays away",
+        "RECONNECT-02": "nor does it come back after a link that broke",
+    },
+)
+class BrokenLinkIsFinal(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(close={"reactions": {1006: "stop"}})
+
+
+@mutant(
+    "joewalnes/reconnecting-websocket: the limit is looked at after the attempt",
+    fails={
+        "RECONNECT-06": "it makes one retry too many",
+    },
+)
+class OneRetryMore(OtherFigures):
+    def practised(self, declared: Profile) -> Profile:
+        return declared.with_(reconnect={"max_retries": (declared.reconnect.max_retries or 0) + 1})
+
+
+@mutant(
+    "made up: who has given up cannot be started again",
+    fails={
+        "RECONNECT-07": "an explicit reconnect is not heard",
+    },
+)
+class DeafAfterGivingUp(ReferenceClient):
+    def reconnect(self) -> None:
+        if self._task is not None:
+            super().reconnect()
+
+
+@mutant(
+    "made up, after M10: whoever asks it to reconnect gets one connection more",
+    fails={
+        "RECONNECT-03": "the second connection begins while the first is held",
+        "RECONNECT-09": "what is told of the two is mixed",
+    },
+)
+class TwoLives(ReferenceClient):
+    def reconnect(self) -> None:
+        if self._task is None:
+            self.start()
+        else:
+            self._second = asyncio.get_running_loop().create_task(self._live())
+
+
+@mutant(
+    "made up, after M04: an attempt that takes too long is left alone, and the next one begins",
+    fails={
+        "RECONNECT-03": "the slow attempt is still held when the next begins",
+    },
+)
+class StartsBesideASlowAttempt(ReferenceClient):
+    async def _connect(self) -> End:
+        attempt = asyncio.get_running_loop().create_task(super()._connect())
+        self._attempts = [*getattr(self, "_attempts", []), attempt]
+        done, _ = await asyncio.wait([attempt], timeout=self._profile.reconnect.open_timeout / 2)
+        return await attempt if done or self.is_ready else End(reason="it takes too long")
+
+
+@mutant(
+    "made up, after M09: close() is one more lost connection",
+    fails={
+        "RECONNECT-05": "closed by its application, it comes back",
+        "STATE-01": "so it is not closed, and never will be",
+        "STATE-02": "what is sent after close() is neither refused nor sent",
+        "REPLAY-06": "nor does what is pending settle",
+        "CLOSE-01": "and 1000 of the server is taken for its own",
+    },
+)
+class ComesBackAfterItsClose(ReferenceClient):
+    async def close(self, code: int = 1000, reason: str = "done") -> None:
+        if self._link is not None:
+            self._link.close(code, reason)
+
+    def _react(self, end: End) -> float | None:
+        return super()._react(end) if end.code != 1000 else self._profile.backoff.base
+
+
+@mutant(
+    "made up: a provider that fails is asked again at once",
+    fails={
+        "RECONNECT-08": "its failure is no failed attempt, after which to wait",
+    },
+)
+class TriesTheProviderAtOnce(ReferenceClient):
+    def _react(self, end: End) -> float | None:
+        delay = super()._react(end)
+        return 0.0 if delay is not None and end.reason.startswith("the token provider") else delay
+
+
+@mutant(
+    "made up: two handlers hang on one event",
+    fails={
+        "RECONNECT-09": "each wait is told twice",
+    },
+)
+class CallsTwice(ReferenceClient):
+    def __init__(self, url: str, *, on_event: Any, **options: Any) -> None:
+        def told(event: dict[str, object]) -> None:
+            on_event(event)
+            if event["event"] == "waiting":
+                on_event(event)
+
+        super().__init__(url, on_event=told, **options)

@@ -142,6 +142,20 @@ class NeverDrainingClientKept(ReferenceServer):
     connection_type = _Patient
 
 
+class _Hoarding(ReferenceConnection):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=2**40)
+
+
+@mutant(
+    "M69, ws#1830, Fleck#265: the send buffer of a slow reader has no bound",
+    fails={"HEARTBEAT-05": "what is never full is never stalled"},
+)
+class UnboundedSendBuffer(ReferenceServer):
+    connection_type = _Hoarding
+
+
 class _Hasty(ReferenceConnection):
     def pause_writing(self) -> None:
         super().pause_writing()
