@@ -17,6 +17,8 @@ from .subject import Client, Factory, Hello, Setting, Subject, SubjectError, Uns
 if TYPE_CHECKING:
     from ...harness import ChaosProxy
 
+END_TIMEOUT = 10.0
+"""Seconds that a client has to end when its case is over."""
 RAW = {"speaks": "raw", "can": []}
 """The hello of a factory that has none."""
 
@@ -129,9 +131,11 @@ class Caller:
             await done
 
     async def stop(self) -> None:
-        """Close the client."""
+        """Close the client; one that does not end is left to the end of the loop."""
         if self._client is not None:
-            await self._close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT):
+                    await self._close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
