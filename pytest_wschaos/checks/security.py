@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..profile import Profile, Security
 from ..timeline import Event
+from .links import during
 from .rule import check
 from .story import Connection, Story
 from .tolerance import GRACE
@@ -66,12 +67,23 @@ def _origin(connection: Connection, allowed: tuple[str, ...]) -> Finding | None:
 def rate_limit(story: Story, profile: Profile) -> Finding:
     """The frames that reached the server are counted against the profile's bucket."""
     return worst(
-        (f for connection in story.connections if connection.speaks for f in _limited(connection, profile.security)),
+        (
+            finding
+            for connection in story.connections
+            if connection.speaks and not _closed_for_a_test(story, connection)
+            for finding in _limited(connection, profile.security)
+        ),
         otherwise=inconclusive(
             f"not provoked: no client sent more than a burst of {profile.security.burst} frames and "
             f"{profile.security.rate:g} per second"
         ),
     )
+
+
+def _closed_for_a_test(story: Story, connection: Connection) -> bool:
+    """Whether a fault made the server close it, with whatever code."""
+    close = connection.first("close", place="server", way="down")
+    return close is not None and bool(during(story, connection.attempt, close.at, "accept_then_close", "close"))
 
 
 def _limited(connection: Connection, figures: Security) -> Iterator[Finding]:

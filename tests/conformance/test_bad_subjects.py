@@ -136,7 +136,7 @@ def test_one_that_prints_nothing_and_never_connects(tmp_path: Path) -> None:
     ],
 )
 def test_one_that_floods_is_ended(tmp_path: Path, what: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "MOST_BYTES", 16 * 1024 * 1024)
+    monkeypatch.setattr(command, "MOST_BYTES", 2 * 1024 * 1024)
     monkeypatch.setattr(command, "LONGEST_LINE", 1024 * 1024)
     result = played(tmp_path, HELLO + CONNECT + f"import json, sys\nconnect()\nwhile True: {what}\n")
     assert result.outcome == "FAIL"

@@ -265,27 +265,35 @@ class Process(Client):
 
     async def stop(self) -> None:
         ends, self._ending = not self._ending, True
-        if self._process is not None and self._process.returncode is None and ends:
+        try:
+            if self._process is not None:
+                await self._end(ends)
+            for reader in self._readers:
+                reader.cancel()
+            await asyncio.gather(*self._readers, return_exceptions=True)
+        finally:  # whoever cancels this leaves nothing behind
+            if self._process is not None:
+                self._kill()
+                self._process._transport.close()  # type: ignore[attr-defined]  # its pipes may be held open by others
+            if self._profile:
+                os.unlink(self._profile)
+                self._profile = ""
+
+    async def _end(self, ends: bool) -> None:
+        """End the process, and what it has started; ``ends``: it has not been told to yet."""
+        assert self._process is not None
+        if self._process.returncode is None and ends:
             if self.hello.speaks:
                 with contextlib.suppress(SubjectError):
                     await self.tell({"do": "exit"})
             else:
                 self._signal(signal.SIGTERM)
-        if self._process is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EXIT_TIMEOUT):
-                    await self._ended()
-            self._kill()
-            await self._ended()
-            await asyncio.to_thread(end_all, "WSCHAOS_PROFILE", self._profile)
-        for reader in self._readers:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
-        if self._process is not None:
-            self._process._transport.close()  # type: ignore[attr-defined]  # its pipes may be held open by others
-        if self._profile:
-            os.unlink(self._profile)
-            self._profile = ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EXIT_TIMEOUT):
+                await self._ended()
+        self._kill()
+        await self._ended()
+        await asyncio.to_thread(end_all, "WSCHAOS_PROFILE", self._profile)
 
     def _kill(self) -> None:
         self._signal(signal.SIGCONT)
