@@ -216,7 +216,6 @@ class GrowsTooSlowly(OtherFigures):
         "BACKOFF-01": "the first delay is none",
         "BACKOFF-03": "a server that accepts and closes at once is met without any delay, again and again",
         "BACKOFF-04": "so each of these retries comes before its delay",
-        "JITTER-01": "delays of 0 are no draws from the declared ones",
         "JITTER-03": "at the first step all are 0",
         "JITTER-04": "a herd comes back at the instant at which it lost its links",
     },

@@ -480,6 +480,7 @@ class _Skipping(Session):
     "made up: a resumed session goes on with what is new",
     fails={
         "REPLAY-04": "what was missed is neither replayed nor said",
+        "REPLAY-03": "so it is lost",
     },
 )
 class NothingReplayed(ReferenceServer):
