@@ -22,7 +22,7 @@ REFERENCE: Mapping[Side, Subject | Server] = {"client": InProcess(reference), "s
 AT_A_TIME = 8
 LATE = 0.1
 """Seconds, in all, from which on a harness that was late may have spoilt a case in which nothing takes that long."""
-AGAIN = 2
+AGAIN = 1
 """How often a case is played again on which a busy machine left nothing to say."""
 
 
