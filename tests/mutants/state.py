@@ -127,6 +127,11 @@ class ReadyBeforeTheWelcome(Telling):
     link_type = _EagerlyReadyLink
     _told = False
 
+    @property
+    def ready_state(self) -> ReadyState:
+        state = super().ready_state
+        return ReadyState.OPEN if self._told and state is ReadyState.CONNECTING else state
+
     def changed(self, event: Event) -> Iterator[Event]:
         if event["event"] == "ready":
             if not self._told:

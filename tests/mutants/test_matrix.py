@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,13 @@ def test_what_takes_a_process_is_known() -> None:
 def test_a_mutant_fails_its_rules_and_no_other(name: str, tmp_path: Path) -> None:
     played = row(mutants()[name], tmp_path)
     assert not played.differences, played.differences
-    assert line(played) in PUBLISHED.splitlines(), WRITE_IT
+    # Which of several cases is the first to show it hangs on the order of what happens at one instant: on the Python.
+    published = {without_cases(row) for row in PUBLISHED.splitlines()}
+    assert without_cases(line(played)) in published, WRITE_IT
+
+
+def without_cases(row: str) -> str:
+    return re.sub(r" \(`[^`]*`\)", "", row)
 
 
 def test_the_published_page_has_these_mutants_and_no_other() -> None:

@@ -144,6 +144,8 @@ async def _serve(case: Case, server: Server, settings: Settings, slack: float) -
             try:
                 finding = await _answer(case, stage)
                 record = chaos.freeze()
+                if finding is not None and finding.outcome is Outcome.FAIL:
+                    await stage.pause(GRACE)  # that a process has ended is known a moment after its connections have
                 crash = failed(f"the server's process {running.failure}") if running.failure else None
                 close = await stage.closing()
                 return _Played(profile, crash or _excused(finding, record, profile), record, close, _said(running))
