@@ -33,7 +33,7 @@ AREAS = (
     "message",
     "security",
 )
-"""The modules of this package that hold checks, in the order of the spec."""
+"""The modules of this package that hold checks, and the folders of ``conformance`` that hold cases; as in the spec."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """List them; returns the exit status."""
-    from ..suite.case import AREAS, UnknownCase, select
+    from ...checks.rule import AREAS
+    from ..suite.case import UnknownCase, select
     from .output import show, show_json
 
     area = options.area and options.area.lower()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...checks.verdict import Finding, failed, inconclusive, passed
-from ..subjects.subject import Client, Unsupported
+from ..subjects.subject import Unsupported
 from ..suite.case import case
 from ..suite.stage import Stage
 
@@ -34,17 +34,6 @@ def _interval(stage: Stage) -> float:
     if interval is None:
         raise Unsupported("the profile declares no heartbeat (heartbeat.interval is none)")
     return interval
-
-
-async def _ready(stage: Stage, *topics: str) -> Client:
-    """A client that is ready, and subscribed."""
-    client = await stage.client()
-    await stage.saw("ready")
-    for topic in topics:
-        await client.subscribe(topic)
-    if topics:
-        await stage.saw("ack", len(topics), stage.profile.heartbeat.deadline)
-    return client
 
 
 def given_up_amid(stage: Stage, what: str) -> Finding | None:
@@ -80,19 +69,19 @@ async def _chatter(stage: Stage, seconds: float) -> None:
 
 @case("HEARTBEAT-01/idle", "The client pings on its own clock while nothing else happens.")
 async def idle(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     await stage.pause(_interval(stage) * 3.5)
 
 
 @case("HEARTBEAT-01/busy", "The client pings on its own clock while the server has something to say all the time.")
 async def busy(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     await _chatter(stage, _interval(stage) * 2.5)
 
 
 @case("HEARTBEAT-01/sending", "The client pings on its own clock while it has something to say itself.", needs=["send"])
 async def sending(stage: Stage) -> None:
-    client = await _ready(stage)
+    client = await stage.ready()
     for number in range(20):
         await client.send(f"busy {number}")
         await stage.pause(_interval(stage) / 8)
@@ -108,7 +97,7 @@ async def sending(stage: Stage) -> None:
     figures=QUIET_SERVER,
 )
 async def dead(stage: Stage, how: str, direction: str, words: str) -> None:
-    await _ready(stage)
+    await stage.ready()
     with stage.chaos.silent_drop(direction):  # type: ignore[arg-type]
         await stage.saw("attempt", timeout=stage.found_out)
     await _back(stage)
@@ -120,7 +109,7 @@ async def dead(stage: Stage, how: str, direction: str, words: str) -> None:
     figures=QUIET_SERVER,
 )
 async def pongs_stop(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     with stage.chaos.mute_pongs():
         await stage.saw("attempt", timeout=stage.found_out)
     await _back(stage)
@@ -128,7 +117,7 @@ async def pongs_stop(stage: Stage) -> None:
 
 @case("HEARTBEAT-02/late-pong", "A pong that comes after the deadline comes too late.", figures=QUIET_SERVER)
 async def late_pong(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     with stage.chaos.stall("down"):
         await stage.saw("ping", timeout=_interval(stage) * 1.5)
         await stage.pause(stage.profile.heartbeat.deadline * 1.5 + stage.slack)
@@ -142,7 +131,7 @@ async def late_pong(stage: Stage) -> None:
     figures=QUIET_SERVER,
 )
 async def while_it_sends(stage: Stage) -> None:
-    client = await _ready(stage)
+    client = await stage.ready()
     with stage.chaos.silent_drop():
         for number in range(20):
             await client.send(f"into the void {number}")
@@ -153,7 +142,7 @@ async def while_it_sends(stage: Stage) -> None:
 
 @case("HEARTBEAT-03/pongs-stop", "Messages of the server do not stand in for the pongs that do not come.")
 async def pongs_stop_amid_traffic(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     with stage.chaos.mute_pongs():
         await _chatter(stage, stage.profile.detection + stage.profile.longest_first_delay)
     await _back(stage)
@@ -165,7 +154,7 @@ async def pongs_stop_amid_traffic(stage: Stage) -> None:
     figures=QUIET_SERVER,
 )
 async def dead_upwards_amid_traffic(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     with stage.chaos.silent_drop("up"):
         await _chatter(stage, stage.profile.detection + stage.profile.longest_first_delay)
     await _back(stage)
@@ -173,7 +162,7 @@ async def dead_upwards_amid_traffic(stage: Stage) -> None:
 
 @case("HEARTBEAT-03/foreign-pong", "A pong to a ping that the client did not send proves nothing.")
 async def foreign_pongs(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     step = stage.profile.heartbeat.deadline / 4
     with stage.chaos.mute_pongs():
         for _ in range(round((stage.profile.detection + stage.profile.longest_first_delay) / step)):
@@ -185,7 +174,7 @@ async def foreign_pongs(stage: Stage) -> None:
 
 @case("HEARTBEAT-07/acknowledged", "A dead link is found out behind a proxy that acknowledges all at TCP level.")
 async def acknowledged(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     with stage.chaos.silent_drop():
         await stage.saw("attempt", timeout=stage.found_out + stage.profile.detection)
         await stage.pause(stage.slack)
@@ -197,7 +186,7 @@ async def acknowledged(stage: Stage) -> None:
 
 @case("HEARTBEAT-04/slow-link", "A round trip of eight tenths of the deadline is no death.", scaled=WIDE)
 async def slow_link(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     with stage.chaos.latency(stage.profile.heartbeat.deadline * 0.4):
         await stage.pause(stage.profile.detection * 2.5)
 
@@ -210,7 +199,7 @@ async def slow_link(stage: Stage) -> None:
     scaled=WIDE,
 )
 async def large_message_down(stage: Stage) -> Finding | None:
-    await _ready(stage, "news")
+    await stage.ready("news")
     takes = stage.profile.heartbeat.deadline * 3
     await stage.pause(_interval(stage) - stage.profile.heartbeat.deadline / 2)
     with stage.chaos.bandwidth(LARGE / takes, "down"):
@@ -228,7 +217,7 @@ async def large_message_down(stage: Stage) -> Finding | None:
     scaled=WIDE,
 )
 async def large_message_up(stage: Stage) -> Finding | None:
-    client = await _ready(stage)
+    client = await stage.ready()
     takes = stage.profile.heartbeat.deadline * 3
     await stage.pause(_interval(stage) - stage.profile.heartbeat.deadline / 2)
     with stage.chaos.bandwidth(LARGE / takes, "up"):
@@ -253,7 +242,7 @@ async def large_message_up(stage: Stage) -> Finding | None:
     scaled=WIDE,
 )
 async def paused_reader(stage: Stage) -> None:
-    client = await _ready(stage, "news")
+    client = await stage.ready("news")
     await client.pause_reading()
     for number in range(300):  # more than a server has on the wire, so that it stops
         stage.chaos.server.publish("news", f"unread {number}")
@@ -274,13 +263,13 @@ async def paused_reader(stage: Stage) -> None:
 async def idle_proxy(stage: Stage) -> None:
     interval = _interval(stage)
     with stage.chaos.idle_timeout(interval * 1.8):
-        await _ready(stage)
+        await stage.ready()
         await stage.pause(interval * 20)
 
 
 @case("HEARTBEAT-08/next-stays", "After a dead link the next one, which is healthy, stays.")
 async def next_stays(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     with stage.chaos.silent_drop():
         await stage.saw("attempt", timeout=stage.found_out)
     await stage.saw("ready", timeout=stage.comeback + stage.profile.reconnect.open_timeout)
@@ -289,7 +278,7 @@ async def next_stays(stage: Stage) -> None:
 
 @case("HEARTBEAT-08/ping-rate", "After five reconnects the client pings no more often than before.")
 async def ping_rate(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     await stage.pause(_interval(stage) * 2.2)
     for number in range(5):
         (stage.chaos.abort if number % 2 else stage.chaos.disconnect)()
@@ -307,7 +296,7 @@ async def ping_rate(stage: Stage) -> None:
     process=True,
 )
 async def asleep(stage: Stage) -> None:
-    client = await _ready(stage)
+    client = await stage.ready()
     await stage.settle()
     with stage.chaos.suspend(client.pid, client.name):
         await stage.pause(_interval(stage) * 1.2 + stage.slack)
@@ -324,7 +313,7 @@ async def asleep(stage: Stage) -> None:
     process=True,
 )
 async def link_gone(stage: Stage) -> None:
-    client = await _ready(stage)
+    client = await stage.ready()
     await stage.settle()
     with stage.chaos.silent_drop():
         with stage.chaos.suspend(client.pid, client.name):

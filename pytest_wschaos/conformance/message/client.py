@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ...checks.verdict import Finding, failed, inconclusive, passed
 from ...timeline import digest
-from ..heartbeat.client import given_up_amid
-from ..subjects.subject import Client
+from ..heartbeat.client import PATIENT_SERVER, given_up_amid
 from ..suite.case import case
 from ..suite.stage import Stage
 
@@ -13,19 +12,6 @@ CHUNKS = 10
 """In a blob that is streamed."""
 LONGER = {"heartbeat": {"deadline": 1.0}}
 """A longer deadline: a slow link must be told from a busy machine."""
-PATIENT_SERVER = {"heartbeat": {"server_interval": None, "server_deadline": 60.0}}
-"""The server does not ping, and takes no slow link for one that takes nothing."""
-
-
-async def _ready(stage: Stage, *topics: str) -> Client:
-    """A client that is ready, and subscribed."""
-    client = await stage.client()
-    await stage.saw("ready")
-    for topic in topics:
-        await client.subscribe(topic)
-    if topics:
-        await stage.saw("ack", len(topics), stage.profile.heartbeat.deadline)
-    return client
 
 
 # --- MESSAGE-01 -----------------------------------------------------------------------------------------------
@@ -33,7 +19,7 @@ async def _ready(stage: Stage, *topics: str) -> Client:
 
 @case("MESSAGE-01/up", "JSON goes up as text and a blob as binary, whatever they hold.", needs=["send", "chunks"])
 async def kinds_up(stage: Stage) -> None:
-    client = await _ready(stage)
+    client = await stage.ready()
     await client.send_binary(100)  # all of it is valid text
     await client.send("AAECAwQF")  # like a blob in base64
     await client.send('{"type":"ping"}')
@@ -44,7 +30,7 @@ async def kinds_up(stage: Stage) -> None:
 
 @case("MESSAGE-01/down", "A text that holds JSON stays a text, and a blob that holds JSON a blob.", needs=["subscribe"])
 async def kinds_down(stage: Stage) -> Finding | None:
-    client = await _ready(stage, "news")
+    client = await stage.ready("news")
     stage.chaos.server.publish("news", '{"guess": 1}')
     stage.chaos.server.publish("news", "AAECAwQF")
     if "chunks" in client.hello.can:
@@ -65,7 +51,7 @@ async def kinds_down(stage: Stage) -> Finding | None:
     "MESSAGE-02/up", "Messages go up in the order in which they were sent, large ones among small ones.", needs=["send"]
 )
 async def order_up(stage: Stage) -> None:
-    client = await _ready(stage)
+    client = await stage.ready()
     for number in range(40):
         await client.send(f"{number} " + "x" * (stage.profile.message.chunk * 2 if number % 10 == 5 else 10))
     await stage.saw("app.settled", 40, timeout=stage.profile.heartbeat.deadline + 200 / stage.profile.security.rate)
@@ -78,7 +64,7 @@ async def order_up(stage: Stage) -> None:
     needs=["subscribe"],
 )
 async def order_down(stage: Stage) -> None:
-    await _ready(stage, "news")
+    await stage.ready("news")
     for number in range(40):
         large = stage.profile.message.chunk * 2 if number % 10 == 5 else 10
         stage.chaos.server.publish("news", f"{number} " + "x" * large)
@@ -91,7 +77,7 @@ async def order_down(stage: Stage) -> None:
 
 @case("MESSAGE-03/large-down", "A large message, which comes in fragments, is told whole.", needs=["subscribe"])
 async def large_down(stage: Stage) -> Finding | None:
-    await _ready(stage, "news")
+    await stage.ready("news")
     size = stage.profile.message.max_size * 9 // 10
     stage.chaos.server.publish("news", "down " + "x" * size)
     if not await stage.saw("app.message"):
@@ -102,7 +88,7 @@ async def large_down(stage: Stage) -> Finding | None:
 
 @case("MESSAGE-03/large-up", "A large message arrives whole.", needs=["send"])
 async def large_up(stage: Stage) -> Finding | None:
-    client = await _ready(stage)
+    client = await stage.ready()
     size = stage.profile.message.max_size * 9 // 10
     await client.send("up " + "x" * size)
     if not await stage.saw("message", place="server"):
@@ -117,7 +103,7 @@ async def large_up(stage: Stage) -> Finding | None:
     needs=["send"],
 )
 async def too_large_up(stage: Stage) -> Finding | None:
-    client = await _ready(stage)
+    client = await stage.ready()
     await client.send("x" * (stage.profile.message.max_size * 6 // 5))
     await client.send("fine")
     await stage.saw("app.settled", 2, timeout=stage.profile.heartbeat.deadline)
@@ -129,7 +115,7 @@ async def too_large_up(stage: Stage) -> Finding | None:
 
 @case("MESSAGE-03/too-large-down", "A message that comes over the limit is answered with Close 1009.")
 async def too_large_down(stage: Stage) -> None:
-    await _ready(stage)
+    await stage.ready()
     await stage.settle()
     size = stage.profile.message.max_size * 6 // 5
     stage.chaos.server.say('{"type":"error","code":4400,"reason":"' + "x" * size + '"}')
@@ -148,7 +134,7 @@ async def too_large_down(stage: Stage) -> None:
     scaled=LONGER,
 )
 async def heartbeats_amid_a_blob(stage: Stage) -> Finding | None:
-    client = await _ready(stage)
+    client = await stage.ready()
     deadline, interval = stage.profile.heartbeat.deadline, stage.profile.heartbeat.interval or 0.0
     size = CHUNKS * stage.profile.message.chunk - 1000
     await stage.pause(max(0.0, interval - deadline / 2))
@@ -167,7 +153,7 @@ async def heartbeats_amid_a_blob(stage: Stage) -> Finding | None:
     scaled=LONGER,
 )
 async def messages_amid_a_blob(stage: Stage) -> Finding | None:
-    client = await _ready(stage, "news")
+    client = await stage.ready("news")
     deadline = stage.profile.heartbeat.deadline
     size = CHUNKS * stage.profile.message.chunk - 1000
     with stage.chaos.bandwidth(size / (2 * deadline), "up"):
@@ -184,7 +170,7 @@ async def messages_amid_a_blob(stage: Stage) -> Finding | None:
 
 @case("MESSAGE-04/down", "A blob that comes in chunks is told whole, once.", needs=["chunks", "subscribe"])
 async def blob_down(stage: Stage) -> Finding:
-    await _ready(stage, "news")
+    await stage.ready("news")
     stage.chaos.server.publish("news", bytes(range(251)) * 1000)
     stage.chaos.server.publish("news", "after the blob")
     await stage.saw("app.message", 2, timeout=stage.profile.heartbeat.deadline)

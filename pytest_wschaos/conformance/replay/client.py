@@ -22,12 +22,7 @@ MANY = 150
 
 async def _ready(stage: Stage, *topics: str) -> Client:
     """A client whose connection is stable, and that is subscribed."""
-    client = await stage.client()
-    await stage.saw("ready")
-    for topic in topics:
-        await client.subscribe(topic)
-    if topics:
-        await stage.saw("ack", len(topics), stage.profile.heartbeat.deadline)
+    client = await stage.ready(*topics)
     await stage.settle()
     return client
 

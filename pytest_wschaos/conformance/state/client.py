@@ -35,8 +35,7 @@ async def _connecting(stage: Stage) -> Client:
 
 
 async def _ready(stage: Stage) -> Client:
-    client = await stage.client()
-    await stage.saw("ready")
+    client = await stage.ready()
     await stage.settle()
     return client
 

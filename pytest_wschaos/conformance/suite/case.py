@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
+from ...checks.rule import AREAS
 from ...checks.verdict import Finding
 from ...profile import Profile
 
@@ -18,21 +19,6 @@ Script = Callable[..., Awaitable[Finding | None]]
 """What happens in a case: takes the stage, and what :func:`case` has for ``each``. It may answer itself; where it
 returns None the rule's check judges what was seen."""
 Figures = Mapping[str, Mapping[str, Any]]
-
-AREAS = (
-    "reconnect",
-    "backoff",
-    "jitter",
-    "heartbeat",
-    "state",
-    "replay",
-    "auth",
-    "close",
-    "scale",
-    "message",
-    "security",
-)
-"""The folders that hold cases, in the order of the spec."""
 
 
 @dataclass(frozen=True, repr=False)

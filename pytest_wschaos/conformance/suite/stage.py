@@ -58,6 +58,16 @@ class Stage:
             await client.connect()
         return client
 
+    async def ready(self, *topics: str) -> Client:
+        """A client that is ready, and subscribed."""
+        client = await self.client()
+        await self.saw("ready")
+        for topic in topics:
+            await client.subscribe(topic)
+        if topics:
+            await self.saw("ack", len(topics), self.profile.heartbeat.deadline)
+        return client
+
     def _require_figures(self, client: Client) -> None:
         """Make sure that a client can go by other figures than it would by itself."""
         if self.case.figures and not client.hello.speaks:
