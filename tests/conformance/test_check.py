@@ -111,6 +111,12 @@ def test_what_is_unsupported_does_not_fail_but_under_strict(capsys: pytest.Captu
         (["--profile", "nope", "--", "true"], "no preset named 'nope'"),
         (["--json", "/no/such/file", "--", "true"], "/no/such/file: cannot be written: No such file"),
         (["--", "no-such-program", "x"], "no-such-program x: cannot be started: there is no program 'no-such-program'"),
+        (["--server", "ws://127.0.0.1:9/ws"], "nothing listens on 127.0.0.1:9"),
+        (["--server", "ws://127.0.0.1:0/ws", "--command", "false"], "false: ended with status 1 before it served"),
+        (
+            ["--server", "ws://127.0.0.1:0/ws", "--command", "no-such-program"],
+            "no-such-program: cannot be started: No such file or directory",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_done_is_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -261,15 +261,18 @@ def _require_startable(plan: Plan) -> None:
     import shutil
 
     from ..subjects.subject import SubjectError
+    from ..suite.play import try_out
 
-    try:
-        plan.make_subject()
-    except SubjectError as error:
-        _cannot(str(error))
-    if plan.command and shutil.which(plan.command[0]) is None:
-        _cannot(f"{shlex.join(plan.command)}: cannot be started: there is no program {plan.command[0]!r}")
     if plan.engine != "embedded":
         _require_engine(plan.engine)
+    if plan.command and shutil.which(plan.command[0]) is None:
+        _cannot(f"{shlex.join(plan.command)}: cannot be started: there is no program {plan.command[0]!r}")
+    try:
+        subject = plan.make_subject()
+        if plan.server and not subject.virtual:  # one in this process starts where the suite does
+            try_out(subject, plan.settings())
+    except SubjectError as error:
+        _cannot(str(error))
 
 
 def _require_engine(engine: str) -> None:

@@ -26,6 +26,7 @@ from .server_stage import ServerStage
 from .stage import Stage
 
 if TYPE_CHECKING:
+    from ...harness import ChaosProxy
     from ...simulation.run import VirtualClockName
 
 SLACK = 0.3
@@ -124,22 +125,51 @@ async def _scene(case: Case, subject: Subject | Server, settings: Settings, slac
     return await _play(case, subject, settings, slack)
 
 
+def try_out(server: Server, settings: Settings) -> None:
+    """Start a server and end it.
+
+    Raises:
+        SubjectError: it cannot be started, or nothing listens where it has to.
+    """
+    from ...harness import UpstreamError
+
+    async def live() -> None:
+        running = server.life()
+        try:
+            await running.start(settings.profile)
+            async with _in_front(running, server, settings.profile, settings):
+                pass
+        except UpstreamError as error:
+            raise SubjectError(str(error)) from None
+        finally:
+            await running.stop()
+
+    asyncio.run(live())
+
+
+def _in_front(running: Running, server: Server, profile: Profile, settings: Settings) -> ChaosProxy:
+    """The proxy that the clients of the suite go through."""
+    from ...harness import REFERENCE, ChaosProxy
+
+    return ChaosProxy(
+        running.url,
+        profile=profile,
+        dialect=REFERENCE if server.speaks == "wschaos.v1" else None,
+        terminate=running.url.startswith("wss://"),
+        seed=settings.seed,
+        engine=settings.engine,
+    )
+
+
 async def _serve(case: Case, server: Server, settings: Settings, slack: float) -> _Played:
     """Play a case on a server."""
-    from ...harness import REFERENCE, ChaosProxy, UpstreamError
+    from ...harness import UpstreamError
 
     profile = settings.figures(case) if server.takes_profile else settings.profile
     running = server.life()
     try:
         await running.start(profile)
-        async with ChaosProxy(
-            running.url,
-            profile=profile,
-            dialect=REFERENCE if server.speaks == "wschaos.v1" else None,
-            terminate=running.url.startswith("wss://"),
-            seed=settings.seed,
-            engine=settings.engine,
-        ) as chaos:
+        async with _in_front(running, server, profile, settings) as chaos:
             stage = ServerStage(chaos, server, running, case, slack=slack)
             try:
                 finding = await _answer(case, stage)
