@@ -637,3 +637,21 @@ class _Jammed(ReferenceConnection):
 )
 class StalledClientBlocksAll(ReferenceServer):
     connection_type = _Jammed
+
+
+class _InTurn(Conversation):
+    def next(self) -> Logged | Lost | None:
+        shell: Any = self._caller
+        connection = shell._connection
+        if any(one is not connection and one._sending is not None for one in connection.listener.connections):
+            connection.loop.call_later(connection.profile.heartbeat.server_deadline / 10, shell.wake)
+            return None
+        return super().next()
+
+
+@mutant(
+    "made up: who publishes waits for each subscriber in turn, and other tasks answer pings",
+    fails={"SCALE-05": "while one client takes nothing in, the others get pongs, and none of what is published"},
+)
+class StalledClientBlocksBroadcast(ReferenceServer):
+    hub_type = speaking(_InTurn)

@@ -6,18 +6,10 @@ import asyncio
 
 from ...checks.verdict import Finding, failed, inconclusive, passed
 from ...engine.frames import Opcode
+from ..suite.flood import Flood
 from ..suite.guest import Guest
 from ..suite.server_case import server_case
 from ..suite.server_stage import ServerStage
-
-BIG = 32 * 1024
-"""Bytes of each message that fills the buffers."""
-HUGE = 256 * 1024
-"""Bytes of each that fills those of two kernels, of which only so many messages are on the wire unacknowledged."""
-HELD = 16 * 1024 * 1024
-"""Bytes that two kernels hold at most between a server and a proxy that reads no more."""
-FILLED = 64 * 1024 * 1024
-"""Bytes that no buffers of two kernels and a proxy swallow."""
 
 
 @server_case("HEARTBEAT-05/mute", "A client that answers no ping is reaped in time, with Close 1011.")
@@ -74,7 +66,8 @@ async def not_draining(stage: ServerStage) -> Finding | None:
         await stalled.request("subscribe", 1, "flood")
     stalled.pause_reading()
     pretence = asyncio.create_task(_pretend(stage, stalled))
-    sent, full = await (_echoes if stage.speaks == "raw" else _publish)(stage, stalled)
+    flood = Flood(stage, stalled)
+    await flood.fill()
     await stage.pause(longest)
     pretence.cancel()
     # What is in the buffers by now comes first, then the end, if the server has made one.
@@ -82,10 +75,11 @@ async def not_draining(stage: ServerStage) -> Finding | None:
     stalled.resume_reading()
     gone = await stalled.until(lambda: stalled.over or stalled.close is not None, stage.patience)
     took = stalled.received - before
-    what = f"a client took in nothing for {longest:.3f} s, while {sent} bytes were sent to it"
+    what = f"a client took in nothing for {longest:.3f} s, while {flood.sent} bytes were sent to it"
     if gone:
-        return passed(f"{what}; it was given up ({stage.state(stalled)}), {took} bytes lay in the buffers", sent=sent)
-    if not full:
+        seen = f"{what}; it was given up ({stage.state(stalled)}), {took} bytes lay in the buffers"
+        return passed(seen, sent=flood.sent)
+    if not flood.full:
         return inconclusive(f"not provoked: {what}, and the buffers between took them all in")
     return failed(f"{what}; it was not given up: after that it got {took} bytes, and the connection stands")
 
@@ -96,73 +90,25 @@ async def not_draining(stage: ServerStage) -> Finding | None:
 )
 async def slow_reader(stage: ServerStage) -> Finding | None:
     slow, half = await stage.ready("stalled"), stage.profile.heartbeat.server_deadline / 2
-    sent = 0
     if stage.speaks == "wschaos.v1":
         await slow.request("subscribe", 1, "flood")
-        sender = await stage.ready("sender")
+    stuck = True
     for turn in range(2):
         slow.pause_reading()
-        since = stage.now()
-        while stage.now() < since + half:
-            sent += 1
-            if stage.speaks == "wschaos.v1":
-                sender.say(type="send", id=sent, topic="flood", data="x" * BIG)
-            elif not slow.full:
-                slow.frame(Opcode.TEXT, b"x" * BIG)
-            await stage.pause(1.1 / stage.profile.security.rate)
+        flood = Flood(stage, slow)
+        filling = asyncio.create_task(flood.fill())
+        await stage.pause(half)
+        stuck = stuck and flood.stuck
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
         slow.resume_reading()
         if not await slow.until(lambda: bool(slow.over), half / 4) and await slow.alive() is None:
             return failed(f"a slow client was answered nothing any more: {stage.state(slow)}", at=stage.now())
         if slow.over:
             paused = f"a client that took in nothing for {half:.3f} s, {turn + 1} times,"
             return failed(f"{paused} was given up ({stage.state(slow)}); the send deadline is {2 * half:.3f} s")
-    return passed(f"a client that took in nothing for {half:.3f} s, twice, was kept")
-
-
-async def _publish(stage: ServerStage, stalled: Guest) -> tuple[int, bool]:
-    """Send to a subscriber until its server is stuck with what it has for it.
-
-    Returns how many bytes were sent, and whether it came to that.
-    """
-    sender = await stage.ready("sender")
-    limits = stage.profile.security
-    # Virtual time over real sockets has the kernel's buffers.
-    simulated = getattr(asyncio.get_running_loop(), "clock_name", "") == "virtual"
-    size, held = (BIG, 0) if simulated else (min(HUGE, stage.profile.message.max_size // 4), HELD)
-    sent, id, quiet, stuck = 0, 0, 0, 0
-    while sent < FILLED and sender.open:
-        before, written = _passed(stage, "stalled"), 0
-        for _ in range(max(1, limits.burst // 4)):
-            id += 1
-            sender.say(type="send", id=id, topic="flood", data="x" * size)
-            written += size
-            await sender.flushed(stage.patience)
-            await stage.pause(1.1 / limits.rate)
-        await sender.answer("ack", id=id)
-        sent += written
-        still = _passed(stage, "stalled") == before
-        quiet, stuck = (quiet + 1, stuck + written) if still else (0, 0)
-        if quiet >= 2 and stuck >= held:
-            return sent, True
-    return sent, False
-
-
-def _passed(stage: ServerStage, name: str) -> int:
-    """Messages that have left the server for a client."""
-    events = stage.chaos.timeline.since(0)
-    return sum(e.client == name and e.place == "server" and e.kind in ("message", "gap") for e in events)
-
-
-async def _echoes(stage: ServerStage, stalled: Guest) -> tuple[int, bool]:
-    """Have things sent back until the server takes in nothing more, or has more than all buffers between could hold."""
-    sent = 0
-    while sent < FILLED and not stalled.over:
-        stalled.frame(Opcode.TEXT, b"x" * BIG)
-        sent += BIG
-        if stalled.full and not await stalled.flushed(stage.patience / 4):
-            return sent, True
-        await stage.pause(0)
-    return sent, True
+    seen = f"a client that took in nothing for {half:.3f} s, twice, was kept"
+    return passed(seen) if stuck else inconclusive(f"not provoked: {seen}, but the buffers between took all in")
 
 
 async def _pretend(stage: ServerStage, stalled: Guest) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 
 from ...checks.tolerance import Timing, by, late_by
 from ...checks.verdict import Finding, failed, inconclusive, passed
 from ...engine.frames import Opcode
 from ..subjects.subject import Unsupported
+from ..suite.flood import Flood
+from ..suite.guest import Guest
 from ..suite.server_case import server_case
 from ..suite.server_stage import ServerStage
 
@@ -89,45 +90,46 @@ async def stalled(stage: ServerStage) -> Finding | None:
         return failed(f"a well-behaved client was answered nothing: {stage.state(witness)}")
     ill = await stage.ready("stalled")
     if stage.speaks == "wschaos.v1":
-        await ill.request("subscribe", 1, "flood")
+        await ill.request("subscribe", 1, "flood")  # first, so that a server that serves one by one comes to it first
         await witness.request("subscribe", 1, "flood")
     ill.pause_reading()
-    flood = asyncio.create_task(_flood(stage, ill))
-    slowest, bound, since = usual, stage.profile.heartbeat.server_deadline / 2, stage.now()
+    flood, since = Flood(stage, ill), stage.now()
+    filling = asyncio.create_task(flood.fill())
+    slowest, bound = usual, stage.profile.heartbeat.server_deadline / 2
     doubt = ""
     try:
-        while not flood.done():
+        while not (filling.done() and stage.now() >= since + stage.patience):
             asked = stage.now()
-            took = await witness.alive(2 * bound + stage.slack)
-            slowest = max(slowest, stage.now() - asked)
-            if took is None or took > bound + stage.slack:
+            told = await _served(witness, flood, 2 * bound + stage.slack)
+            slowest = max(slowest, took := stage.now() - asked)
+            if told or took > bound + stage.slack:
                 record = stage.chaos.freeze()
                 if by(record, asked + bound + stage.slack, stage.now(), since=asked) is Timing.BROKEN:
-                    told = "got no answer at all" if took is None else f"waited {took:.3f} s for an answer"
-                    return failed(f"while another client was stalled, one {told}, {usual:.3f} s before", at=asked)
+                    told = told or f"waited {took:.3f} s for an answer"
+                    return failed(f"while another client was stalled, one {told}; before, {usual:.3f} s", at=asked)
                 doubt = late_by(record, asked, stage.now())
             await stage.pause(bound / 10)
     finally:
-        flood.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await flood
-    seen = f"another client was stalled for {stage.now() - since:.3f} s; the slowest answer took {slowest:.3f} s"
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+    seen = f"another client was stalled for {stage.now() - since:.3f} s, and {flood.sent} bytes were sent to it"
+    if not (flood.full or ill.over):
+        return inconclusive(f"not provoked: {seen}, which the buffers between took in")
+    seen = f"{seen}; the slowest answer took {slowest:.3f} s"
     return inconclusive(f"{seen}; {doubt}") if doubt else passed(seen, slowest_s=slowest)
 
 
-async def _flood(stage: ServerStage, ill: object) -> None:
-    """Have as much sent to a client as the rate limit allows, for as long as a server must bear it."""
-    from ..suite.guest import Guest
+async def _served(witness: Guest, flood: Flood, longest: float) -> str:
+    """Wait until a client has an answer and all that was published before; what is missing, in words."""
+    due = flood.published
+    if await witness.alive(longest) is None:
+        return "got no answer at all"
+    if not await witness.until(lambda: _heard(witness) >= due or not witness.open, longest) or not witness.open:
+        return f"had {_heard(witness)} of {due} messages that were published"
+    return ""
 
-    assert isinstance(ill, Guest)
-    end = stage.now() + stage.patience
-    sender = ill if stage.speaks == "raw" else await stage.ready("sender")
-    id = 0
-    while stage.now() < end and not sender.over:
-        id += 1
-        if stage.speaks == "raw":
-            if not sender.full:
-                sender.frame(Opcode.TEXT, b"x" * 32768)
-        else:
-            sender.say(type="send", id=id, topic="flood", data="x" * 32768)
-        await stage.pause(1.2 / stage.profile.security.rate)
+
+def _heard(witness: Guest) -> int:
+    """How far a client's messages go; what a server has left out, and says so, is no delay."""
+    last = [frame["seq"] for frame in witness.told("message")[-1:]]
+    return int(max([0, *last, *(frame["to"] for frame in witness.told("gap"))]))
