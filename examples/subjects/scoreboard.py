@@ -2,15 +2,18 @@
 
     python examples/subjects/scoreboard.py [--at-a-time 3] [--folder scoreboard] [NAME ...]
 
-Writes a JSON report for each, ``scoreboard.html`` with all of them, and ``scoreboard.md``, a table. One subject takes
-ten to twenty minutes, most of it waiting.
+Writes a JSON report for each, ``clients.html`` and ``servers.html`` with all of them, and ``scoreboard.md``, a table of
+each. One client takes ten to twenty minutes, a server two, most of it waiting.
 """
 
 import argparse
+import json
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 from pytest_wschaos.checks.rule import rules
@@ -18,13 +21,35 @@ from pytest_wschaos.conformance.reports.html import WORST, write
 from pytest_wschaos.conformance.reports.report import Report
 
 HERE = Path(__file__).parent
-PYTHON = ("websockets_client", "websocket_client", "aiohttp_client", "picows_client")
+WSCHAOS = Path(sys.executable).with_name("wschaos")
+PYTHON = {
+    "websockets_client": "websockets",
+    "websocket_client": "websocket-client",
+    "aiohttp_client": "aiohttp",
+    "picows_client": "picows",
+}
+"""Each adapter's library."""
 NODE = ("partysocket", "reconnecting-websocket", "sockette", "rxjs", "ws")
-SUBJECTS = {
+CLIENTS = {
     "reference": ["--subject", "pytest_wschaos.conformance.subjects.reference:reference"],
     **{name: ["--endpoint", "echo", "--", sys.executable, str(HERE / f"{name}.py")] for name in PYTHON},
     **{name: ["--endpoint", "echo", "--", "node", str(HERE / "node" / f"{name}.mjs")] for name in NODE},
 }
+SERVER_PROGRAMS = {
+    "websockets_server": [sys.executable, str(HERE / "servers" / "websockets_server.py")],
+    "fastapi_server": [sys.executable, str(HERE / "servers" / "fastapi_server.py")],
+    "aiohttp_server": [sys.executable, str(HERE / "servers" / "aiohttp_server.py")],
+    "ws_server": ["node", str(HERE / "servers" / "ws" / "server.js")],
+}
+FREE = ["--server", "ws://127.0.0.1:0/ws", "--command"]
+SERVERS = {
+    "reference-server": [*FREE, shlex.join([str(WSCHAOS), "reference-server"])],
+    **{name: ["--endpoint", "echo", *FREE, shlex.join(words)] for name, words in SERVER_PROGRAMS.items()},
+}
+SUBJECTS = CLIENTS | SERVERS
+LIBRARIES = {**PYTHON, "websockets_server": "websockets", "fastapi_server": "fastapi", "aiohttp_server": "aiohttp"}
+MODULES = {name: HERE / "node" / "node_modules" / name for name in NODE}
+MODULES["ws_server"] = HERE / "servers" / "ws" / "node_modules" / "ws"
 WORDS = {"PASS": "✓", "FAIL": "✗ FAIL", "NON-STRICT": "~", "INCONCLUSIVE": "?", "UNSUPPORTED": "–"}
 
 
@@ -32,10 +57,19 @@ def play(name: str, folder: Path) -> Report:
     """Play one subject; its report is there whatever came of it."""
     path = folder / f"{name}.json"
     with open(folder / f"{name}.log", "w", encoding="utf-8") as log:
-        wschaos = Path(sys.executable).with_name("wschaos")
-        command = [wschaos, "check", "--seed", "1", "--json", path, *SUBJECTS[name]]
+        command = [WSCHAOS, "check", "--seed", "1", "--json", path, *SUBJECTS[name]]
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     return replace(Report.load(path), subject=name)
+
+
+def title(name: str) -> str:
+    """A subject, with the version of its library."""
+    if name in LIBRARIES:
+        return f"{name} ({LIBRARIES[name]} {metadata.version(LIBRARIES[name])})"
+    if name in MODULES:
+        package = json.loads((MODULES[name] / "package.json").read_text(encoding="utf-8"))
+        return f"{name} ({package['name']} {package['version']})"
+    return name
 
 
 def table(reports: dict[str, Report]) -> str:
@@ -45,7 +79,7 @@ def table(reports: dict[str, Report]) -> str:
         name: {rule: [r.outcome for r in report.results if r.case.rule == rule] for rule in rules()}
         for name, report in reports.items()
     }
-    lines = ["| rule | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines = ["| rule | " + " | ".join(map(title, names)) + " |", "|---" * (len(names) + 1) + "|"]
     for rule in rules():
         if any(found[name][rule] for name in names):
             cells = (min(found[name][rule], key=WORST.index, default="") for name in names)
@@ -69,8 +103,12 @@ def main() -> None:
     with ThreadPoolExecutor(options.at_a_time) as pool:
         played = pool.map(lambda name: play(name, options.folder), names)
         reports = dict(zip(names, played, strict=True))
-    write(list(reports.values()), options.folder / "scoreboard.html")
-    (options.folder / "scoreboard.md").write_text(table(reports), encoding="utf-8")
+    tables = []
+    for side, subjects in (("clients", CLIENTS), ("servers", SERVERS)):
+        if there := {name: report for name, report in reports.items() if name in subjects}:
+            write(list(there.values()), options.folder / f"{side}.html")
+            tables.append(f"## {side.capitalize()}\n\n{table(there)}")
+    (options.folder / "scoreboard.md").write_text("\n".join(tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ BOTH = ("RECONNECT-02/fin", "RECONNECT-06/refused")
 """The broken one keeps the first and fails the second."""
 VIRTUAL = ["--clock", "virtual", "--seed", "7"]
 PLAIN = ("RECONNECT-01/silent-drop", "RECONNECT-02/reset", "RECONNECT-02/fin")
+ECHO = Path(__file__).parents[2] / "examples" / "subjects" / "servers" / "websockets_server.py"
 COMMAND = [sys.executable, "-m", "pytest_wschaos.conformance.subjects.speak", REFERENCE]
 
 
@@ -92,6 +93,14 @@ def test_what_is_unsupported_does_not_fail_but_under_strict(capsys: pytest.Captu
     subject = "conformance.subjects:speaks_raw"
     assert Run(capsys, *words, subject=subject).status == 0
     assert Run(capsys, *words, "--strict", subject=subject).status == 1
+
+
+def test_a_server_that_only_echoes_is_judged_by_its_frames(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--server=ws://127.0.0.1:0/ws", f"--command={shlex.join([sys.executable, str(ECHO)])}"]
+    assert main(["check", "MESSAGE-01/kinds", "MESSAGE-04/chunks", "--endpoint=echo", *command]) == 0
+    out = capsys.readouterr().out
+    assert re.search("MESSAGE-01/kinds +PASS", out)
+    assert re.search("MESSAGE-04/chunks +UNSUPPORTED", out)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,8 @@ class Plan:
         tokens = None
         if given["token"] or given["bad_token"]:
             tokens = servers.GivenTokens(*([token] if token else [] for token in (given["token"], given["bad_token"])))
-        options = {"health": given["health"] or "", "tokens": tokens}
+        speaks = "raw" if self.endpoint == "echo" else "wschaos.v1"
+        options = {"speaks": speaks, "health": given["health"] or "", "tokens": tokens}
         if given["server_command"]:
             return servers.CommandServer(url, shlex.split(given["server_command"]), Path(self.folder), **options)
         return servers.RunningServer(url, **options)
