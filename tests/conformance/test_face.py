@@ -53,7 +53,8 @@ def test_a_client_of_ones_own_is_tested_by_a_fixture(project: pytest.Pytester) -
     result.stdout.fnmatch_lines(["*test_conformance[[]RECONNECT-02/fin[]] PASSED*"])
 
 
-def test_a_failure_is_an_answer(project: pytest.Pytester) -> None:
+def test_a_failure_is_an_answer(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # outside CI pytest cuts its summary to the terminal's width
     write(project, "RECONNECT-06/refused", factory="conformance.subjects:soon_gives_up")
     result = project.runpytest_inprocess(*OPTIONS)
     result.assert_outcomes(failed=1)

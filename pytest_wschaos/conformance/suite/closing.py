@@ -23,22 +23,22 @@ class Closing(StrEnum):
 GOOD = (1000, 1001)
 
 
-def closing(record: Record, client: str, asked_at: float) -> Closing:
-    """How the connection ended that was ready, and known to be, when the client was asked to close.
+def closing(record: Record, client: str, asked_at: float) -> Closing | None:
+    """How the connection ended that was ready, and known to be, when the client was asked to close; None: not yet.
 
     Args:
         asked_at: seconds from the record's start.
     """
     mine = [event for event in record.events if event.client == client]
     opened = [e.conn for e in mine if e.kind == "ready" and e.at <= asked_at - GRACE]
-    ended = {e.conn for e in mine if e.kind == "end" and e.place == "client" and e.at < asked_at}
-    live = [conn for conn in opened if conn not in ended]
+    ended = {e.conn: e.at for e in mine if e.kind == "end" and e.place == "client"}
+    live = [conn for conn in opened if ended.get(conn, asked_at) >= asked_at]
     if not live:
         return Closing.UNSUPPORTED
     for conn in live:
         said = next((e for e in mine if e.conn == conn and e.kind == "close" and e.way == "up"), None)
         if said is None:
-            return Closing.UNCLEAN
+            return Closing.UNCLEAN if conn in ended else None
         if said.get("code") not in GOOD:
             return Closing.WRONG_CODE
     return Closing.OK

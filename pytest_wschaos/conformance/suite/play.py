@@ -270,12 +270,21 @@ async def _close(stage: Stage) -> Closing:
     )
     if all(isinstance(error, Unsupported) for error in told):  # one that can is judged
         return Closing.UNSUPPORTED
-    await stage.pause(min(stage.profile.close.timeout, 0.2) if stage.slack else stage.profile.close.timeout)
-    record = stage.chaos.freeze()
-    found = [closing(record, client.name, asked_at) for client in able]
+    found = await _ends(stage, [client.name for client in able], asked_at)
     found += [Closing.UNCLEAN for error in told if isinstance(error, SubjectError)]  # it does not listen
     order = (Closing.UNCLEAN, Closing.WRONG_CODE, Closing.OK, Closing.UNSUPPORTED)
     return min(found, key=order.index)
+
+
+async def _ends(stage: Stage, clients: list[str], asked_at: float) -> list[Closing]:
+    """How the clients' connections end, for which a close handshake's time is given; open ones then are unclean."""
+    until = asked_at + stage.profile.close.timeout + stage.slack
+    while True:
+        record = stage.chaos.freeze()
+        found = [closing(record, client, asked_at) for client in clients]
+        if None not in found or record.until >= until:
+            return [end or Closing.UNCLEAN for end in found]
+        await stage.saw("end", timeout=until - record.until)
 
 
 def _crash(stage: Stage) -> Finding | None:
