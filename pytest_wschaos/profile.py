@@ -335,6 +335,8 @@ class Security:
     """Seconds that a handshake may take."""
     origins: tuple[str, ...] | None = None
     """Allowed values of the Origin header; a request without one is allowed. None: any origin."""
+    trusted_proxies: tuple[str, ...] | None = None
+    """IP addresses of the proxies whose X-Forwarded-For names a peer. None: the peer is always that of TCP."""
 
     def __post_init__(self) -> None:
         _require_bounds(self)
@@ -493,11 +495,11 @@ def _clean(figure: str, name: str, hint: Any, value: Any, values: Any) -> Any:
             return {**values.reactions, **{int(code): reaction for code, reaction in value.items()}}
         except (TypeError, ValueError):
             raise ProfileError(f"{figure} = {value!r}: must be keyed by close codes") from None
-    if name == "origins":
+    if name in ("origins", "trusted_proxies"):
         if value is None or value == "none":
             return None
-        is_list = isinstance(value, list | tuple) and all(isinstance(origin, str) for origin in value)
-        _require(is_list, figure, value, "a list of origins")
+        is_list = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        _require(is_list, figure, value, "a list of origins" if name == "origins" else "a list of IP addresses")
         return tuple(value)
     wanted = set(get_args(hint)) or {hint}
     if type(None) in wanted and (value is None or value == "none"):

@@ -135,7 +135,7 @@ def validated(story: Story, profile: Profile) -> Finding:
 @check(
     "SECURITY-04",
     "Connections per peer, unauthenticated connections and the time of a handshake are bounded.",
-    figures=("security.connections", "security.handshake_timeout"),
+    figures=("security.connections", "security.trusted_proxies", "security.handshake_timeout"),
     side="server",
 )
 def bounded(story: Story, profile: Profile) -> Finding:

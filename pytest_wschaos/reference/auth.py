@@ -69,11 +69,28 @@ def path_of(request: Request) -> str:
     return request.path.partition("?")[0]
 
 
-class Admission:
-    """Counts connections: at most ``limit`` per peer, and ``limit`` that have not authenticated (or upgraded) yet."""
+def forwarded_for(request: Request, peer: str, trusted: Collection[str]) -> str:
+    """Who a request comes from: the last address that no trusted proxy has, of those that lie on its way.
 
-    def __init__(self, limit: int) -> None:
+    Each proxy adds the address that it was called from to the right of X-Forwarded-For. What stands left of the last
+    one that is not trusted may be anybody's invention.
+    """
+    way = [part.strip() for value in request.headers.get_all("X-Forwarded-For") for part in value.split(",")]
+    while peer in trusted and way:
+        peer = way.pop() or peer
+    return peer
+
+
+class Admission:
+    """Counts connections: at most ``limit`` per peer, and ``limit`` that have not authenticated (or upgraded) yet.
+
+    Args:
+        proxies: addresses of which a connection says later for whom it is; see :meth:`peer`.
+    """
+
+    def __init__(self, limit: int, proxies: Collection[str] = ()) -> None:
         self._limit = limit
+        self._proxies = frozenset(proxies)
         self._peers: Counter[str] = Counter()
         self._strangers: set[object] = set()
 
@@ -86,7 +103,15 @@ class Admission:
         self._peers[peer] += 1
         self._strangers.add(connection)
         # Up to twice the limit they are heard, so that they can be told.
-        return self._peers[peer] <= 2 * self._limit and len(self._strangers) <= 2 * self._limit
+        few = self._peers[peer] <= 2 * self._limit or peer in self._proxies
+        return few and len(self._strangers) <= 2 * self._limit
+
+    def peer(self, request: Request, peer: str) -> str:
+        """Count a connection for whom its request comes from; that is its peer from now on."""
+        whom = forwarded_for(request, peer, self._proxies)
+        self._count_out(peer)
+        self._peers[whom] += 1
+        return whom
 
     def refused(self, peer: str) -> str | None:
         """Why a peer's upgrade is refused, in words; None where it is not."""
@@ -103,6 +128,9 @@ class Admission:
     def leave(self, peer: str, connection: object) -> None:
         """A connection has ended."""
         self._strangers.discard(connection)
+        self._count_out(peer)
+
+    def _count_out(self, peer: str) -> None:
         self._peers[peer] -= 1
         if not self._peers[peer]:
             del self._peers[peer]

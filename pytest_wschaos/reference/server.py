@@ -70,7 +70,7 @@ class ReferenceServer:
         self._hub = self.hub_type(profile, random.Random(seed), tokens=tokens, modes=modes)
         self._retry_after: float | None = None
         self._sweep: asyncio.TimerHandle | None = None
-        admission = Admission(profile.security.connections)
+        admission = Admission(profile.security.connections, profile.security.trusted_proxies or ())
         self._admission = admission
         self._listener = HandlerServer(
             self._serve,
@@ -249,6 +249,7 @@ class ReferenceServer:
             return _not_an_upgrade(connection)
         if self.draining:
             return respond(connection, 503, "draining", self._retry_after)
+        connection.peer = self._admission.peer(request, connection.peer)
         if (reason := self._admission.refused(connection.peer)) is not None:
             return _refuse(connection, 429, reason)
         if (reason := origin_refused(request, self.profile.security.origins, self._hub.modes)) is not None:

@@ -39,6 +39,8 @@ class ReferenceConnection(FaultyConnection):
         super().__init__(protocol, server, **options)
         self.profile = profile
         self.admission = admission
+        self.peer: str
+        """The address that it is counted for: that of the TCP peer, or of whom a trusted proxy has it from."""
         figures = profile.heartbeat
         self.ending: asyncio.Future[Exception] = self.loop.create_future()
         """Set when somebody outside the connection's own tasks decides that it must end."""
@@ -63,17 +65,13 @@ class ReferenceConnection(FaultyConnection):
         self.end(Ended(code, reason))
         await self.wait_closed()
 
-    @property
-    def peer(self) -> str:
-        """The address of the TCP peer, without its port."""
-        name = self.transport.get_extra_info("peername")
-        return str(name[0]) if isinstance(name, tuple) else str(name)
-
     # --- what the transport calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The TCP connection stands."""
         super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else str(name)
         if not self.admission.enter(self.peer, self):
             logger.info("a connection was cut unheard: there are too many")
             self.transport.abort()

@@ -383,6 +383,22 @@ class NoConnectionLimit(OtherFigures):
     practised = {"security": {"connections": 100_000}}
 
 
+@mutant(
+    "aiq PR 190, the half of it that is behind a proxy: X-Forwarded-For is not looked at",
+    fails={"SECURITY-04": "all clients of a proxy count as one"},
+)
+class ForwardedForIgnored(OtherFigures):
+    practised = {"security": {"trusted_proxies": None}}
+
+
+@mutant(
+    "uvicorn --forwarded-allow-ips='*': X-Forwarded-For is believed, whoever sends it",
+    fails={"SECURITY-04": "who invents an address for each connection has any number"},
+)
+class ForwardedForBelieved(OtherFigures):
+    practised = {"security": {"trusted_proxies": ["127.0.0.1"]}}
+
+
 @mutant("Node's http, uvicorn: a handshake may take for ever", fails={"SECURITY-04": "silent and slow ones are kept"})
 class HandshakeWithoutDeadline(OtherOptions):
     def options(self) -> Mapping[str, Any]:

@@ -140,6 +140,31 @@ async def test_connections_per_peer_are_bounded_and_room_is_given_back():
             await again.auth(server.tokens.issue())
 
 
+@pytest.mark.parametrize(
+    ("trusted", "invented", "peers"),
+    [
+        (["127.0.0.1"], ["198.51.100.1", "198.51.100.2"], ["198.51.100.1", "198.51.100.2"]),
+        (["127.0.0.1"], ["1.2.3.4, 198.51.100.1", "5.6.7.8,198.51.100.1"], ["198.51.100.1"]),
+        (["127.0.0.1", "10.0.0.1"], ["198.51.100.1, 10.0.0.1", "198.51.100.1"], ["198.51.100.1"]),
+        (["127.0.0.1"], ["", "127.0.0.1"], ["127.0.0.1"]),
+        (["10.0.0.1"], ["198.51.100.1", "198.51.100.2"], ["127.0.0.1"]),
+        (None, ["198.51.100.1", "198.51.100.2"], ["127.0.0.1"]),
+    ],
+)
+async def test_whom_a_trusted_proxy_forwards_for_is_the_peer(trusted, invented, peers):
+    async with serving(security={"trusted_proxies": trusted}) as server:
+        first, second = ({"X-Forwarded-For": each} for each in invented)
+        async with (
+            plain(server.url, additional_headers=first) as one,
+            plain(server.url, additional_headers=second) as two,
+        ):
+            for client in (one, two):
+                await client.auth(server.tokens.issue())
+            assert sorted({connection.peer for connection in server._open()}) == peers
+        await eventually(lambda: not server._listener.connections)
+        assert not server._admission._peers
+
+
 async def test_a_flood_of_silent_connections_is_cut_unheard():
     async with serving(security={"connections": 2}) as server:
         silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(4)]

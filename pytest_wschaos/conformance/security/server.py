@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...checks.verdict import Finding, failed, inconclusive, passed
@@ -297,6 +297,8 @@ async def malformed(stage: ServerStage, what: str, send: Callable[[Guest], None]
 
 MORE = 5
 """Connections over a limit."""
+FEW = 10
+"""A limit that is soon reached."""
 
 
 @server_case(
@@ -310,11 +312,49 @@ MORE = 5
 async def connections(stage: ServerStage, which: str, words: str, ready: bool) -> Finding | None:
     if not ready:
         stage.needs_protocol()
-    limit = stage.profile.security.connections
     first = await stage.ready("first")
-    crowd = await stage.crowd(limit - 1 + MORE, ready=ready)
-    inside = 1 + sum(guest.status == 101 and not guest.over for guest in crowd)
-    what = f"of {limit + MORE} connections of one peer {inside} were accepted"
+    crowd = await stage.crowd(stage.profile.security.connections - 1 + MORE, ready=ready)
+    return await _bounded(stage, [first, *crowd], "one peer")
+
+
+@server_case(
+    "SECURITY-04/invented-peer",
+    "Who invents an X-Forwarded-For for each connection has no more of them for it: nobody trusts it.",
+)
+async def invented_peer(stage: ServerStage) -> Finding | None:
+    if stage.profile.security.trusted_proxies:
+        raise Unsupported("the profile trusts the suite's own address (security.trusted_proxies)")
+    first = await stage.ready("first")
+    crowd = await stage.crowd(
+        stage.profile.security.connections - 1 + MORE, ready=True, peer=lambda number: f"203.0.113.{number + 1}"
+    )
+    return await _bounded(stage, [first, *crowd], "one peer, each with an X-Forwarded-For of its own,")
+
+
+@server_case(
+    "SECURITY-04/forwarded",
+    "Behind a proxy that the profile trusts the limit is that of each address that it forwards for.",
+    figures={"security": {"trusted_proxies": ["127.0.0.1"], "connections": FEW}},
+)
+async def forwarded(stage: ServerStage) -> Finding | None:
+    if stage.profile.security.trusted_proxies != ("127.0.0.1",):
+        raise Unsupported("the profile does not trust the suite's own address (security.trusted_proxies)")
+    many = await stage.crowd(FEW + MORE, ready=True, peer=lambda number: "192.0.2.1, 203.0.113.7")
+    other = await stage.guest(headers={"X-Forwarded-For": "192.0.2.1, 203.0.113.8"})
+    if other.status != 101:
+        return failed(
+            f"{FEW + MORE} connections were forwarded for one address, and the first for another was turned away "
+            f"({stage.answered(other)})",
+            at=stage.now(),
+        )
+    return await _bounded(stage, many, "one address that a trusted proxy forwards for")
+
+
+async def _bounded(stage: ServerStage, crowd: Sequence[Guest], whose: str) -> Finding:
+    """Whether of a crowd, of which the first came first, no more are in than the limit."""
+    limit, first = stage.profile.security.connections, crowd[0]
+    inside = sum(guest.status == 101 and not guest.over for guest in crowd)
+    what = f"of {len(crowd)} connections of {whose} {inside} were accepted"
     if inside > limit:
         return failed(f"{what}; expected {limit} at most", at=stage.now(), accepted=inside)
     if inside < limit // 2:

@@ -28,7 +28,7 @@ ALLOWED = "https://app.example"
 PATIENCE = (1.5, 2.5, 4.0)
 """How many times the time that an end may take it is waited for: longer only where the harness itself was late."""
 AT_ONCE = 20
-"""Connections of a crowd that are opened at the same time."""
+"""Connections of a crowd that are opened at the same time, or half of what a peer may have, if that is less."""
 
 
 class ServerStage:
@@ -113,12 +113,15 @@ class ServerStage:
         guest.say(type="auth", token=self.tokens.good() if token is None else token, **resume)
         return await guest.answer("welcome")
 
-    async def crowd(self, count: int, *, ready: bool, name: str = "crowd") -> list[Guest]:
-        """So many clients, some of which may have been turned away."""
+    async def crowd(
+        self, count: int, *, ready: bool, name: str = "crowd", peer: Callable[[int], str] | None = None
+    ) -> list[Guest]:
+        """So many clients, some of which may have been turned away; ``peer``: as whose each says that it comes."""
 
-        async def one() -> Guest:
+        async def one(number: int) -> Guest:
+            headers = {} if peer is None else {"X-Forwarded-For": peer(number)}
             try:
-                guest = await self.guest(name)
+                guest = await self.guest(name, headers=headers)
             except (OSError, SubjectError):
                 guest = Guest(self.chaos.timeline.elapsed, name, self.speaks, self.patience)
                 guest.ended = self.now()
@@ -127,9 +130,11 @@ class ServerStage:
             return guest
 
         token = self.tokens.good() if ready and self.speaks == "wschaos.v1" else ""
+        at_once = min(AT_ONCE, max(1, self.profile.security.connections // 2))
         crowd: list[Guest] = []
         while len(crowd) < count:
-            crowd += await asyncio.gather(*(one() for _ in range(min(AT_ONCE, count - len(crowd)))))
+            some = range(len(crowd), min(count, len(crowd) + at_once))
+            crowd += await asyncio.gather(*(one(number) for number in some))
         return crowd
 
     async def client(self, name: str) -> Client:
