@@ -63,7 +63,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--endpoint",
         choices=["ws", "echo"],
         default="ws",
-        help="what a client is given to connect to, or a server is: the protocol, or a plain echo (default: %(default)s)",
+        help="what a client connects to, or a server is: the protocol, or a plain echo (default: %(default)s)",
     )
     how = parser.add_argument_group("how it is played")
     how.add_argument("--profile", help="a preset (default, rfc6455, websockets), or a .toml or .json file")
