@@ -48,11 +48,10 @@ def test_on_virtual_time_it_passes_every_case_at_the_default_figures(side: Side,
 def test_in_real_time_it_passes_every_case(side: Side) -> None:
     """A busy machine may leave a few without an answer; what is not passed at first is played again, by itself."""
     first = in_real_time(mine(side), REFERENCE[side])
-    doubtful = [result.case for result in first if result.outcome is not Outcome.PASS]
+    doubtful = [result.case for result in first if unproven(result)]
     again = [play(case, REFERENCE[side], Settings(scale=0.05)) for case in doubtful]
-    broken = [told(result) for result in again if result.outcome is Outcome.FAIL]
-    assert not broken, "\n".join(broken)
-    left = [told(result) for result in again if result.outcome is not Outcome.PASS]
+    left = [told(result) for result in again if unproven(result)]
+    assert all(result.outcome in (Outcome.PASS, Outcome.INCONCLUSIVE) for result in again), "\n".join(left)
     assert len(left) <= UNANSWERED * len(first), "\n".join(left)
 
 
