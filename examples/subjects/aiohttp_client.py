@@ -32,7 +32,7 @@ async def listen() -> None:
                         if message.type is aiohttp.WSMsgType.TEXT:
                             say("message", data=message.data)
                 say("closed", code=connection.close_code, reason="")
-            except aiohttp.ClientError as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 say("closed", code=None, reason=str(error))
                 await asyncio.sleep(1)
 

@@ -9,7 +9,7 @@ from contract import URL, commands_here, hello, say
 
 # What the loop below does: 1 s before each attempt. picows pings nobody unless it is asked to.
 hello(
-    reconnect={"max_retries": None},
+    reconnect={"max_retries": None, "open_timeout": 5},
     backoff={"base": 1, "factor": 1, "cap": 1, "ceiling": 1, "stable_after": 0, "honour_retry_after": False},
     jitter={"shape": "none"},
     heartbeat={"interval": None},
@@ -41,7 +41,8 @@ async def listen() -> None:
         try:
             transport, _ = await picows.ws_connect(Listener, URL)
             await transport.wait_disconnected()
-            say("closed", code=1006, reason="")
+            closed = transport.close_handshake and transport.close_handshake.recv
+            say("closed", code=int(closed.code) if closed else 1006, reason=closed.reason if closed else "")
         except Exception as error:
             say("closed", code=None, reason=str(error))
         await asyncio.sleep(1)
@@ -61,6 +62,7 @@ async def main() -> None:
                 task.cancel()
                 for transport in live:
                     transport.send_close(picows.WSCloseCode.OK)
+                    transport.disconnect()  # as its README does
 
 
 asyncio.run(main())

@@ -7,13 +7,14 @@ import websocket
 from contract import URL, commands, hello, say
 
 # _app.py of websocket-client 1.9: it waits `reconnect` seconds before each retry, and never gives up; it pings nobody
-# unless it is asked to.
+# unless it is asked to, and waits 3 s for the answer to its Close.
 hello(
     reconnect={"max_retries": None},
     backoff={"base": 1, "factor": 1, "cap": 1, "ceiling": 1, "stable_after": 0, "honour_retry_after": False},
     jitter={"shape": "none"},
     heartbeat={"interval": None},
     replay={"delivery": "at-most-once"},
+    close={"timeout": 3},
 )
 
 app = websocket.WebSocketApp(

@@ -30,17 +30,19 @@ live: list[websockets.ClientConnection] = []
 
 
 async def listen() -> None:
-    async for connection in websockets.connect(URL):
-        live[:] = [connection]
-        say("ready", recovered=False)
-        try:
-            async for message in connection:
-                say("message", data=message if isinstance(message, str) else len(message))
-        except websockets.ConnectionClosed:
-            continue
-        finally:
-            say("closed", code=connection.close_code, reason=connection.close_reason)
-    say("gave_up", error="the iterator has ended", undelivered=[])
+    try:
+        async for connection in websockets.connect(URL):
+            live[:] = [connection]
+            say("ready", recovered=False)
+            try:
+                async for message in connection:
+                    say("message", data=message if isinstance(message, str) else len(message))
+            except websockets.ConnectionClosed:
+                continue
+            finally:
+                say("closed", code=connection.close_code, reason=connection.close_reason)
+    except Exception as error:  # what it takes for final it raises
+        say("gave_up", error=str(error), undelivered=[])
 
 
 async def main() -> None:

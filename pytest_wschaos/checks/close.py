@@ -169,7 +169,7 @@ def reserved(story: Story, profile: Profile) -> Finding:
     for connection in story.connections:
         sent = connection.close_sent
         if sent is not None and sent.get("code") is not None:
-            if sent["code"] in RESERVED:
+            if sent["code"] in RESERVED or not 1000 <= sent["code"] < 5000:
                 return failed(
                     f"connection {connection.number} sent Close {sent['code']}, which is never sent", at=sent.at
                 )
@@ -180,12 +180,12 @@ def reserved(story: Story, profile: Profile) -> Finding:
             if own.get("code") in RESERVED:
                 return failed(f"connection {connection.number}: the server sent Close {own['code']}", at=own.at)
         received = server_close(connection)
-        if received is not None and received.get("code") in RESERVED and sent is not None and sent.get("code") != 1002:
-            return failed(
-                f"connection {connection.number} got Close {received['code']} and answered {sent.get('code')}, "
-                "expected 1002",
-                at=sent.at,
-            )
+        if received is not None and received.get("code") in RESERVED:
+            told = f"connection {connection.number} got Close {received['code']} and"
+            if sent is not None and sent.get("code") != 1002:
+                return failed(f"{told} answered {sent.get('code')}, expected 1002", at=sent.at)
+            if sent is None and connection.abandoned is not None:
+                return failed(f"{told} ended TCP without a Close, expected 1002", at=connection.abandoned)
     if not codes and not bare:
         return inconclusive("not provoked: the client sent no Close with a code; inject close(1000) or let it close")
     with_codes = f"{len(codes)} Closes sent, with the codes {', '.join(map(str, sorted(set(codes))))}" if codes else ""

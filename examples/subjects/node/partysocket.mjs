@@ -9,7 +9,8 @@ hello({
   backoff: { base: 3, factor: 1.3, cap: 10, ceiling: 10, stable_after: 5, honour_retry_after: false },
   jitter: { shape: "none" },
   heartbeat: { interval: null },
-});
+  close: { timeout: 30 }, // of ws, below it
+}, ["send", "reconnect"]);
 
 let client;
 follow({

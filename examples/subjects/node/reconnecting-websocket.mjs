@@ -8,10 +8,11 @@ const ReconnectingWebSocket = module.default ?? module;
 
 hello({
   reconnect: { max_retries: null, open_timeout: 4 },
-  backoff: { base: 3, factor: 1.3, cap: 10, ceiling: 17, stable_after: 5, honour_retry_after: false },
+  backoff: { base: 3, factor: 1.3, cap: 10, ceiling: 10, stable_after: 5, honour_retry_after: false },
   jitter: { shape: "uniform", low: 1 / 3, high: 5 / 3 },
   heartbeat: { interval: null },
-});
+  close: { timeout: 30 }, // of ws, below it
+}, ["send", "reconnect"]);
 
 let client;
 follow({

@@ -9,6 +9,7 @@ hello({
   backoff: { base: 1, factor: 1, cap: 1, ceiling: 1, stable_after: 0, honour_retry_after: false },
   jitter: { shape: "none" },
   heartbeat: { interval: null },
+  close: { timeout: 30 }, // of ws, below it
 });
 
 const subject = webSocket({
@@ -28,5 +29,5 @@ follow({
     });
   },
   send: (command) => subject.next(command.data),
-  close: () => subject.complete(),
+  close: () => subscription?.unsubscribe(),
 });

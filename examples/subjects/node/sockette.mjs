@@ -10,7 +10,8 @@ hello({
   backoff: { base: 1, factor: 1, cap: 1, ceiling: 1, stable_after: 0, honour_retry_after: false },
   jitter: { shape: "none" },
   heartbeat: { interval: null },
-});
+  close: { timeout: 30 }, // of ws, below it
+}, ["send", "reconnect"]);
 
 let client;
 follow({

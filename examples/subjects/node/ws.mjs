@@ -2,7 +2,7 @@
 import WebSocket from "ws";
 import { follow, hello, listen, send, url } from "./contract.mjs";
 
-hello({ heartbeat: { interval: null } });
+hello({ heartbeat: { interval: null }, close: { timeout: 30 } });
 
 let client;
 follow({

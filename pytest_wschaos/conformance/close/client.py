@@ -6,6 +6,7 @@ from typing import Any
 
 from ...checks.ending import FINAL
 from ...checks.rule import judge
+from ...checks.tolerance import GRACE, Timing, by, late_by
 from ...checks.verdict import Finding, Outcome, failed, inconclusive, passed
 from ..suite.case import case
 from ..suite.stage import Stage
@@ -224,12 +225,20 @@ async def found_dead(stage: Stage) -> Finding | None:
     with stage.chaos.silent_drop():
         await stage.saw("end", timeout=stage.profile.detection + 3 * stage.profile.close.timeout)
         record = stage.chaos.freeze()
-    verdict = judge(record, stage.profile, "CLOSE-04")[0]
     end = next((e for e in record.events if e.kind == "end" and e.place == "client"), None)
-    said = any(e.kind == "close" and e.way == "up" for e in record.events)
-    if not said and end is not None and end["by"] == "peer":
+    if end is None or end["by"] != "peer":
+        return inconclusive("not provoked: the client did not end the link, dead as it was")
+    close = next((e for e in record.events if e.kind == "close" and e.way == "up" and e.at <= end.at), None)
+    if close is None:
         return passed(f"the client cut the link that it had found dead, without a Close, at {end.at:.3f} s")
-    return Finding(verdict.outcome, verdict.seen, verdict.measured, verdict.at)
+    told = f"the client wrote Close {close.get('code')} to a link that it had found dead, and cut it"
+    told = f"{told} {end.at - close.at:.3f} s later"
+    match by(record, close.at + GRACE + stage.slack, end.at, since=close.at):
+        case Timing.KEPT:
+            return passed(told)
+        case Timing.BROKEN:
+            return failed(f"{told}, expected at once: nobody is there to answer", at=end.at)
+    return inconclusive(f"{told}; {late_by(record, close.at, end.at)}")
 
 
 @case(

@@ -89,6 +89,7 @@ async def large_down(stage: Stage) -> Finding | None:
 @case("MESSAGE-03/large-up", "A large message arrives whole.", needs=["send"])
 async def large_up(stage: Stage) -> Finding | None:
     client = await stage.ready()
+    stage.require_protocol("what reaches an echo is no message")
     size = stage.profile.message.max_size * 9 // 10
     await client.send("up " + "x" * size)
     if not await stage.saw("message", place="server"):
@@ -104,6 +105,7 @@ async def large_up(stage: Stage) -> Finding | None:
 )
 async def too_large_up(stage: Stage) -> Finding | None:
     client = await stage.ready()
+    stage.require_protocol("no limit of its messages is declared to it")
     await client.send("x" * (stage.profile.message.max_size * 6 // 5))
     await client.send("fine")
     await stage.saw("app.settled", 2, timeout=stage.profile.heartbeat.deadline)

@@ -282,6 +282,7 @@ def _gap_told(stage: Stage, kind: str) -> Finding | None:
 )
 async def full_of_messages(stage: Stage) -> Finding | None:
     client = await _ready(stage)
+    stage.require_protocol("what reaches an echo is not acknowledged")
     bound = stage.profile.replay.queue_messages
     with stage.chaos.refuse():
         await stage.saw("app.closed", timeout=stage.comeback)
@@ -299,6 +300,7 @@ async def full_of_messages(stage: Stage) -> Finding | None:
 )
 async def full_of_bytes(stage: Stage) -> Finding | None:
     client = await _ready(stage)
+    stage.require_protocol("what reaches an echo is not acknowledged")
     bound = stage.profile.replay.queue_bytes
     with stage.chaos.refuse():
         await stage.saw("app.closed", timeout=stage.comeback)
@@ -524,6 +526,7 @@ async def unsubscribed(stage: Stage) -> Finding | None:
 )
 async def refused_topic(stage: Stage) -> None:
     client = await _ready(stage)
+    stage.require_protocol("an echo refuses no message")
     stage.chaos.server.refuse_topic("forbidden")
     await client.send("poison", topic="forbidden")
     await client.send("fine")
@@ -542,6 +545,7 @@ async def refused_topic(stage: Stage) -> None:
 )
 async def refusal_lost(stage: Stage) -> Finding | None:
     client = await _ready(stage)
+    stage.require_protocol("an echo refuses no message")
     stage.chaos.server.refuse_topic("forbidden")
     with stage.chaos.silent_drop("down"):
         ref = await client.send("poison", topic="forbidden")
