@@ -347,6 +347,7 @@ async def failing_for_good(stage: Stage, way: str, fails: str) -> None:
 async def reconnect_after_give_up(stage: Stage) -> None:
     with stage.chaos.refuse():
         client = await stage.client()
+        stage.require_limit()
         await stage.saw("app.gave_up", timeout=stage.exhaustion)
     await stage.pause(2 * GRACE)
     await client.reconnect()
@@ -363,6 +364,7 @@ async def reconnect_after_give_up(stage: Stage) -> None:
 async def reconnect_while_down(stage: Stage) -> None:
     with stage.chaos.refuse():
         client = await stage.client()
+        stage.require_limit()
         await stage.saw("app.gave_up", timeout=stage.exhaustion)
         await stage.pause(2 * GRACE)
         await client.reconnect()

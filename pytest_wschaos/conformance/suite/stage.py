@@ -83,6 +83,15 @@ class Stage:
         if self._endpoint == "echo" or any(client.hello.speaks == "raw" for client in self.clients):
             raise Unsupported(f"the client speaks no protocol: {why}")
 
+    def require_limit(self) -> None:
+        """Make sure that the client gives up some time.
+
+        Raises:
+            Unsupported: it does not.
+        """
+        if self.profile.reconnect.max_retries is None:
+            raise Unsupported("the client never gives up: it declares no limit of retries (reconnect.max_retries)")
+
     def _setting(self, name: str, token: str | None) -> Setting:
         url, echo = self.chaos.url_for(name), self.chaos.echo_url_for(name)
         return Setting(
