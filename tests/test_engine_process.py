@@ -16,7 +16,7 @@ from time import monotonic
 from typing import cast
 
 import pytest
-from talk import LATER
+from talk import LATER, of_threads
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -118,7 +118,7 @@ def test_the_same_beside_the_test() -> None:
             assert client.recv(LATER) == "x" * 3000
         with pytest.raises(FaultError, match="connections"):
             chaos.lifetime(1, connections=-1)
-        with connect(chaos.wss_echo_url, ssl=chaos.ssl_context) as client:
+        with connect(chaos.wss_echo_url, ssl=of_threads(chaos.ssl_context)) as client:
             client.send("secret")
             assert client.recv(LATER) == "secret"
         chaos.serve_api()

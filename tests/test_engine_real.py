@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from engines import NOT_BEHIND_A_REAL_ONE, program
-from talk import LATER
+from talk import LATER, of_threads
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
@@ -147,7 +147,7 @@ def test_a_reset_reaches_the_client_as_an_end(chaos: Chaos) -> None:
 
 
 def test_a_reset_reaches_a_client_on_wss_as_an_end(chaos: Chaos) -> None:
-    with connect(chaos.wss_echo_url, ssl=chaos.ssl_context, proxy=None) as client:
+    with connect(chaos.wss_echo_url, ssl=of_threads(chaos.ssl_context), proxy=None) as client:
         chaos.abort()
         with pytest.raises(ConnectionClosedError) as caught:
             client.recv(LATER)

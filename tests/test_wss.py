@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from talk import LATER, NOTHING, echoes, ended, silent
+from talk import LATER, NOTHING, echoes, ended, of_threads, silent
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
@@ -304,7 +304,8 @@ def test_the_context_trusts_only_the_authority_of_its_own_test(authority: Author
         assert len(chaos.ssl_context.get_ca_certs()) == 1
         with pytest.raises(ssl.SSLCertVerificationError):
             connect_sync(chaos.wss_echo_url, ssl=authority.client, proxy=None)
-        with connect_sync(chaos.wss_echo_url.replace("127.0.0.1", "localhost"), ssl=chaos.ssl_context, proxy=None):
+        by_name = chaos.wss_echo_url.replace("127.0.0.1", "localhost")
+        with connect_sync(by_name, ssl=of_threads(chaos.ssl_context), proxy=None):
             pass
 
 
@@ -371,8 +372,8 @@ def test_clients_on_ws_and_wss_of_one_name_are_one_client(wschaos: Chaos) -> Non
     assert wschaos.wss_url_for("second") not in (wschaos.wss_url, wschaos.url_for("second"))
     with (
         connect_sync(wschaos.echo_url, proxy=None),
-        connect_sync(wschaos.wss_echo_url, ssl=wschaos.ssl_context, proxy=None),
-        connect_sync(wschaos.wss_url_for("second"), ssl=wschaos.ssl_context, proxy=None),
+        connect_sync(wschaos.wss_echo_url, ssl=of_threads(wschaos.ssl_context), proxy=None),
+        connect_sync(wschaos.wss_url_for("second"), ssl=of_threads(wschaos.ssl_context), proxy=None),
     ):
         attempts = [wschaos.wait("attempt", 1, LATER) for _ in range(3)]
     assert [(event.client, event.get("tls")) for event in attempts] == [
@@ -389,7 +390,7 @@ def test_a_handler_of_ones_own_is_behind_wss_too(wschaos: Chaos) -> None:
     before = wschaos.wss_url
     wschaos.serve(greet, path="/greet")
     assert wschaos.wss_url == before.replace("/ws", "/greet")
-    with connect_sync(wschaos.wss_url, ssl=wschaos.ssl_context, proxy=None) as client:
+    with connect_sync(wschaos.wss_url, ssl=of_threads(wschaos.ssl_context), proxy=None) as client:
         assert client.recv(LATER) == "welcome"
 
 
