@@ -261,10 +261,12 @@ async def paused_reader(stage: Stage) -> None:
     figures=QUIET_SERVER,  # it would keep the link in the client's place
 )
 async def idle_proxy(stage: Stage) -> None:
+    client = await stage.client(connect=False)
     interval = _interval(stage)
     with stage.chaos.idle_timeout(interval * 1.8):
-        await stage.ready()
-        await stage.pause(interval * 20)
+        await client.connect()
+        await stage.saw("ready")
+        await stage.pause(interval * 20)  # ten minutes, by default
 
 
 @case("HEARTBEAT-08/next-stays", "After a dead link the next one, which is healthy, stays.")

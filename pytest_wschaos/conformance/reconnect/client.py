@@ -464,7 +464,8 @@ async def ten_waits_cut_short(stage: Stage) -> None:
         if not await stage.saw("ready", timeout=stage.comeback):
             return
         stage.chaos.abort()
-        await stage.saw("app.waiting", timeout=stage.profile.close.timeout)
+        if not await stage.saw("app.waiting", timeout=stage.profile.close.timeout):
+            return  # it does not tell of its waits, and cannot be asked amid one
         await client.reconnect()
     await stage.saw("ready", timeout=stage.comeback)
     await stage.pause(stage.waits(1))  # in which a timer that was left would fire
