@@ -54,10 +54,11 @@ async def main() -> None:
         match command["do"]:
             case "connect" if task is None:
                 task = asyncio.create_task(listen())
-            case "send" if live:
-                live[0].send(picows.WSMsgType.TEXT, json.dumps(command["data"]).encode())
             case "send":
-                say("settled", ref=command["ref"], ok=False, error="not connected")
+                try:
+                    live[0].send(picows.WSMsgType.TEXT, json.dumps(command["data"]).encode())
+                except Exception as error:
+                    say("settled", ref=command["ref"], ok=False, error=str(error) or "not connected")
             case "close" if task is not None:
                 task.cancel()
                 for transport in live:

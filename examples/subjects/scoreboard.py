@@ -47,22 +47,23 @@ SERVERS = {
     **{name: ["--endpoint", "echo", *FREE, shlex.join(words)] for name, words in SERVER_PROGRAMS.items()},
 }
 SUBJECTS = CLIENTS | SERVERS
-FEW = 4
-"""Cases at a time where the machine was too busy for more."""
+FEW = 6
+"""Cases at a time, of those that are played again."""
 LIBRARIES = {**PYTHON, "websockets_server": "websockets", "fastapi_server": "fastapi", "aiohttp_server": "aiohttp"}
 MODULES = {name: HERE / "node" / "node_modules" / name for name in NODE}
 MODULES["ws_server"] = HERE / "servers" / "ws" / "node_modules" / "ws"
 WORDS = {"PASS": "✓", "FAIL": "✗ FAIL", "NON-STRICT": "~", "INCONCLUSIVE": "?", "UNSUPPORTED": "–"}
 
 
-def play(name: str, folder: Path, side_by_side: int) -> Report:
-    """Play one subject; what the machine was too busy for is played again, few at a time."""
-    report = check(name, folder / name, side_by_side)
-    late = [r.case.id for r in report.results if r.outcome == "INCONCLUSIVE" and "not provoked" not in r.verdict.seen]
-    if late:
-        again = {r.case.id: r for r in check(name, folder / f"{name}-again", FEW, *late).results}
+def play(name: str, folder: Path, side_by_side: int, resume: bool) -> Report:
+    """Play one subject. What does not pass is played again, few at a time: then the machine is no excuse."""
+    path = folder / f"{name}.json"
+    there = resume and path.exists() and path.stat().st_size
+    report = replace(Report.load(path), subject=name) if there else check(name, path, side_by_side)
+    if doubtful := [r.case.id for r in report.results if r.outcome in ("FAIL", "INCONCLUSIVE")]:
+        again = {r.case.id: r for r in check(name, folder / f"{name}-again.json", FEW, *doubtful).results}
         report = replace(report, results=[again.get(r.case.id, r) for r in report.results])
-        report.save(folder / f"{name}.json")
+    report.save(folder / f"{name}-final.json")
     return report
 
 
@@ -114,6 +115,7 @@ def main() -> None:
         default=24,
         help="cases of one (default: %(default)s: some keep a core busy)",
     )
+    parser.add_argument("--resume", action="store_true", help="take the reports that are in the folder by now")
     parser.add_argument("--folder", type=Path, default=Path("scoreboard"), help="of what is written")
     options = parser.parse_args()
     names = options.names or list(SUBJECTS)
@@ -121,7 +123,7 @@ def main() -> None:
         parser.error(f"no subject {unknown[0]!r}: there are {', '.join(SUBJECTS)}")
     options.folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(options.at_a_time) as pool:
-        played = pool.map(lambda name: play(name, options.folder, options.side_by_side), names)
+        played = pool.map(lambda name: play(name, options.folder, options.side_by_side, options.resume), names)
         reports = dict(zip(names, played, strict=True))
     tables = []
     for side, subjects in (("clients", CLIENTS), ("servers", SERVERS)):

@@ -8,6 +8,7 @@ from ...checks.ending import FINAL
 from ...checks.rule import judge
 from ...checks.tolerance import GRACE, Timing, by, late_by
 from ...checks.verdict import Finding, Outcome, failed, inconclusive, passed
+from ..subjects.subject import Unsupported
 from ..suite.case import case
 from ..suite.stage import Stage
 
@@ -221,6 +222,8 @@ async def dead_link(stage: Stage) -> None:
 @case("CLOSE-04/found-dead", "A link that the client has found dead is cut at once, without waiting for an answer.")
 async def found_dead(stage: Stage) -> Finding | None:
     await stage.client()
+    if stage.profile.heartbeat.interval is None:
+        raise Unsupported("the client finds no dead link: it declares no heartbeat (heartbeat.interval)")
     await stage.saw("ready")
     with stage.chaos.silent_drop():
         await stage.saw("end", timeout=stage.profile.detection + 3 * stage.profile.close.timeout)

@@ -20,6 +20,9 @@ MANY = 150
 """Messages that are more than the default burst of the server."""
 
 
+UNTOLD = "an echo acknowledges nothing, so that nobody can know what became of a message"
+
+
 async def _ready(stage: Stage, *topics: str) -> Client:
     """A client whose connection is stable, and that is subscribed."""
     client = await stage.ready(*topics)
@@ -121,6 +124,7 @@ async def not_arrived(stage: Stage) -> None:
 @case("REPLAY-06/ack-lost", "What arrived and whose ack was lost settles.", needs=["send"])
 async def ack_lost(stage: Stage) -> None:
     client = await _ready(stage)
+    stage.require_protocol(UNTOLD)
     await _lose_acks(stage, client, "arrives")
     await _back(stage)
     await _send(client, 3, "newer")
@@ -282,7 +286,7 @@ def _gap_told(stage: Stage, kind: str) -> Finding | None:
 )
 async def full_of_messages(stage: Stage) -> Finding | None:
     client = await _ready(stage)
-    stage.require_protocol("what reaches an echo is not acknowledged")
+    stage.require_protocol(UNTOLD)
     bound = stage.profile.replay.queue_messages
     with stage.chaos.refuse():
         await stage.saw("app.closed", timeout=stage.comeback)
@@ -300,7 +304,7 @@ async def full_of_messages(stage: Stage) -> Finding | None:
 )
 async def full_of_bytes(stage: Stage) -> Finding | None:
     client = await _ready(stage)
-    stage.require_protocol("what reaches an echo is not acknowledged")
+    stage.require_protocol(UNTOLD)
     bound = stage.profile.replay.queue_bytes
     with stage.chaos.refuse():
         await stage.saw("app.closed", timeout=stage.comeback)
@@ -334,6 +338,7 @@ async def _bounded(stage: Stage, asked: int, refused: int, least: int, what: str
 @case("REPLAY-06/acknowledged", "Every send that is acknowledged settles.", needs=["send"])
 async def acknowledged(stage: Stage) -> None:
     client = await _ready(stage)
+    stage.require_protocol(UNTOLD)
     await _send(client, 20, "up")
     await _calm(stage, 20)
 
@@ -341,6 +346,7 @@ async def acknowledged(stage: Stage) -> None:
 @case("REPLAY-06/while-down", "What is sent while down settles when it is acknowledged at last.", needs=["send"])
 async def settles_later(stage: Stage) -> None:
     client = await _ready(stage)
+    stage.require_protocol(UNTOLD)
     with stage.chaos.refuse():
         await stage.saw("app.closed", timeout=stage.comeback)
         await _send(client, 5, "while down")
@@ -351,6 +357,7 @@ async def settles_later(stage: Stage) -> None:
 @case("REPLAY-06/closed", "What is pending when the application closes settles as failed.", needs=["send"])
 async def pending_at_close(stage: Stage) -> None:
     client = await _ready(stage)
+    stage.require_protocol(UNTOLD)
     with stage.chaos.silent_drop():
         await _send(client, 5, "pending")
         await stage.saw("message", 5, stage.profile.heartbeat.deadline)
@@ -365,6 +372,7 @@ async def pending_at_close(stage: Stage) -> None:
 )
 async def pending_at_stop(stage: Stage) -> Finding | None:
     client = await _ready(stage)
+    stage.require_protocol(UNTOLD)
     with stage.chaos.stall("up"):
         await _send(client, 5, "pending")
         await stage.saw("message", 5, stage.profile.heartbeat.deadline)
@@ -377,6 +385,7 @@ async def pending_at_stop(stage: Stage) -> Finding | None:
       figures={"reconnect": {"max_retries": 3}}, scaled=GRACEFUL)  # fmt: skip
 async def queued_at_give_up(stage: Stage) -> Finding | None:
     client = await stage.client()
+    stage.require_protocol(UNTOLD)
     await stage.saw("ready")
     with stage.chaos.refuse():
         await client.send("never delivered")
