@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from ...checks.tolerance import STANDSTILLS
 from ...timeline import Event, Timeline
 from ..subjects.subject import Client
 
@@ -20,6 +21,8 @@ MOST_ATTEMPTS = 3000
 """Attempts of one client in one case: more than any case calls for; a loop without a wait makes so many in a minute."""
 SILENT = 20.0
 """Seconds without a sign of a client that was told to connect, its hello included, after which it never will."""
+LONGEST_SILENT = 4 * SILENT
+"""The same on a machine that is so busy that a process may take long to come up."""
 LOOK_EVERY = 1.0
 ASKED = frozenset(
     f"app.{what}" for what in ("send", "subscribe", "unsubscribe", "reconnect", "close", "end", "asked", "exited")
@@ -80,6 +83,8 @@ class Watch:
         self._attempts: Counter[str] = Counter()
         self._stirred: set[str] = set()
         """Clients that have done something."""
+        self._late = 0.0
+        """Seconds by which the harness's timers were late, in all."""
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self.found: asyncio.Future[str] = self._loop.create_future()
@@ -105,7 +110,9 @@ class Watch:
                 self._loop.call_soon_threadsafe(self._tell, words)
 
     def _count(self, event: Event) -> None:
-        if event.kind == "attempt":
+        if event.kind == "lag":
+            self._late += event["lag"]
+        elif event.kind == "attempt":
             self._attempts[event.client] += 1
             self._open[event.client] += not event.get("refused")
             self._stirred.add(event.client)
@@ -124,13 +131,13 @@ class Watch:
         return ""
 
     def _look_at_clients(self) -> None:
-        now = self._loop.time()
+        now, longest = self._loop.time(), min(LONGEST_SILENT, SILENT + STANDSTILLS * self._late)
         for client in self._clients:
             if client.failure:
                 self._tell(crashed(client))
             asked_at = client.connecting_since
-            if asked_at is not None and client.name not in self._stirred and now - asked_at > SILENT:
-                self._tell(f"the client was told to connect, and within {SILENT:g} s it did not try")
+            if asked_at is not None and client.name not in self._stirred and now - asked_at > longest:
+                self._tell(f"the client was told to connect, and within {longest:.3g} s it did not try")
         self._timer = self._loop.call_later(LOOK_EVERY, self._look_at_clients)
 
     def _tell(self, words: str) -> None:
