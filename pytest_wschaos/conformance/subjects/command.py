@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import shlex
 import signal
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...cursor import Cursor
 from ...profile import Profile
+from ...timeline import Event
 from .left_over import end_all
 from .subject import Client, Hello, Setting, Subject, SubjectError, Unsupported
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 HELLO_TIMEOUT = 5.0
 """Seconds after which a command that has said nothing is a black box."""
+LONGEST_HELLO = 30.0
+"""The same where the machine is busy."""
+BUSY = 0.5
+"""Seconds by which the harness's timers were late, in all, from which on the machine is."""
 EXIT_TIMEOUT = 2.0
 """Seconds that a command has to end by itself."""
 UNSUPPORTED = 127
@@ -117,12 +123,16 @@ class Process(Client):
         """Wait for its hello, or for what shows that there will be none: it ends, says something else, or connects."""
         assert self._process is not None
         assert self._first is not None
-        loop = asyncio.get_running_loop()
-        cursor = Cursor(self.chaos.timeline)
-        attempt: asyncio.Future[Any] = loop.create_task(cursor.wait_for("attempt", 1, HELLO_TIMEOUT, self.name, None))
-        await asyncio.wait({self._first, attempt}, return_when=asyncio.FIRST_COMPLETED)
-        attempt.cancel()
-        await asyncio.gather(attempt, return_exceptions=True)
+        loop, cursor = asyncio.get_running_loop(), Cursor(self.chaos.timeline)
+        begun, seen = loop.time(), False
+        while not (seen or self._first.done()):
+            attempt = loop.create_task(cursor.wait_for("attempt", 1, HELLO_TIMEOUT, self.name, None))
+            await asyncio.wait({self._first, attempt}, return_when=asyncio.FIRST_COMPLETED)
+            attempt.cancel()
+            (outcome,) = await asyncio.gather(attempt, return_exceptions=True)
+            seen = isinstance(outcome, Event)
+            if loop.time() - begun >= self._hello_timeout():
+                break
         if not self._first.done():
             self._first.set_result(None)  # a black box
             return
@@ -136,6 +146,11 @@ class Process(Client):
             raise Unsupported("the client says that it cannot do this case (exit status 127)")
         if self._process.returncode is not None:
             raise SubjectError(f"{shlex.join(self._command)}: {self.ended}{self._last_words()}")
+
+    def _hello_timeout(self) -> float:
+        """Longer where the harness itself is late: then a process takes its time, too, to come up."""
+        late = math.fsum(event["lag"] for event in self.chaos.timeline.since(0) if event.kind == "lag")
+        return HELLO_TIMEOUT if late < BUSY else min(LONGEST_HELLO, HELLO_TIMEOUT + 10 * late)
 
     async def _read(self) -> None:
         """Hear what it says, to the end."""

@@ -83,6 +83,7 @@ class Watch:
         self._attempts: Counter[str] = Counter()
         self._stirred: set[str] = set()
         """Clients that have done something."""
+        self._crashed: set[str] = set()
         self._late = 0.0
         """Seconds by which the harness's timers were late, in all."""
         self._lock = threading.Lock()
@@ -133,8 +134,10 @@ class Watch:
     def _look_at_clients(self) -> None:
         now, longest = self._loop.time(), min(LONGEST_SILENT, SILENT + STANDSTILLS * self._late)
         for client in self._clients:
-            if client.failure:
+            if client.failure and client.name in self._crashed:
                 self._tell(crashed(client))
+            elif client.failure:
+                self._crashed.add(client.name)  # the script may just be about to say more
             asked_at = client.connecting_since
             if asked_at is not None and client.name not in self._stirred and now - asked_at > longest:
                 self._tell(f"the client was told to connect, and within {longest:.3g} s it did not try")

@@ -46,7 +46,7 @@ class Flood:
     @property
     def stuck(self) -> bool:
         """Whether the server, or its kernel, has something for the client that nobody takes in."""
-        return self.full or self.published > self._passed() - self._before
+        return self.full or self.stalled.full or self.published > self._passed() - self._before
 
     async def _publish(self) -> None:
         stage = self.stage
