@@ -35,7 +35,7 @@ def commands() -> Iterator[dict[str, Any]]:
 
 async def commands_here() -> AsyncIterator[dict[str, Any]]:
     """The same on the running loop."""
-    stream = asyncio.StreamReader()
+    stream = asyncio.StreamReader(limit=2**24)  # a line may hold a large message
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), sys.stdin)
     while line := await stream.readline():

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import os
 import shlex
 import signal
@@ -31,7 +30,7 @@ HELLO_TIMEOUT = 5.0
 LONGEST_HELLO = 30.0
 """The same where the machine is busy."""
 BUSY = 0.5
-"""Seconds by which the harness's timers were late, in all, from which on the machine is."""
+"""Share of the time in which some process of the machine waited for a core, from which on it is busy."""
 EXIT_TIMEOUT = 2.0
 """Seconds that a command has to end by itself."""
 UNSUPPORTED = 127
@@ -124,14 +123,15 @@ class Process(Client):
         assert self._process is not None
         assert self._first is not None
         loop, cursor = asyncio.get_running_loop(), Cursor(self.chaos.timeline)
-        begun, seen = loop.time(), False
+        begun, waited, seen = loop.time(), _waited(), False
         while not (seen or self._first.done()):
             attempt = loop.create_task(cursor.wait_for("attempt", 1, HELLO_TIMEOUT, self.name, None))
             await asyncio.wait({self._first, attempt}, return_when=asyncio.FIRST_COMPLETED)
             attempt.cancel()
             (outcome,) = await asyncio.gather(attempt, return_exceptions=True)
             seen = isinstance(outcome, Event)
-            if loop.time() - begun >= self._hello_timeout():
+            took = loop.time() - begun
+            if took >= LONGEST_HELLO or (took >= HELLO_TIMEOUT and _waited() - waited < BUSY * took):
                 break
         if not self._first.done():
             self._first.set_result(None)  # a black box
@@ -146,11 +146,6 @@ class Process(Client):
             raise Unsupported("the client says that it cannot do this case (exit status 127)")
         if self._process.returncode is not None:
             raise SubjectError(f"{shlex.join(self._command)}: {self.ended}{self._last_words()}")
-
-    def _hello_timeout(self) -> float:
-        """Longer where the harness itself is late: then a process takes its time, too, to come up."""
-        late = math.fsum(event["lag"] for event in self.chaos.timeline.since(0) if event.kind == "lag")
-        return HELLO_TIMEOUT if late < BUSY else min(LONGEST_HELLO, HELLO_TIMEOUT + 10 * late)
 
     async def _read(self) -> None:
         """Hear what it says, to the end."""
@@ -318,6 +313,15 @@ class Process(Client):
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def _waited() -> float:
+    """Seconds for which some process of this machine has waited for a core so far; 0 where nobody knows."""
+    try:
+        some = Path("/proc/pressure/cpu").read_text(encoding="ascii").splitlines()[0]
+        return int(some.rpartition("total=")[2]) / 1_000_000
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _write(profile: Profile, folder: Path) -> str:
