@@ -184,11 +184,10 @@ def stayed_away(
         candidates = [c for c in others if comes_first(story.record, end, c.events[0])]
     else:
         candidates = [c for c in client.connections if since + underway < c.attempt]
-    until = since + quiet
-    restart = asked(client, "reconnect", since, until)
-    horizon = until if restart is None else restart
-    record = story.record
-    attempts = [c for c in candidates if c.attempt < horizon]
+    record, until = story.record, since + quiet
+    # For good means for as long as the record goes: a client that is a moment late has not stayed away.
+    restart = asked(client, "reconnect", since, record.until)
+    attempts = [c for c in candidates if restart is None or c.attempt < restart]
     if attempts:
         first = attempts[0]
         lag = record.lag(since, first.attempt)
@@ -201,9 +200,9 @@ def stayed_away(
             at=first.attempt,
             attempts=len(attempts),
         )
-    if _unseen(story, since, horizon):
+    if _unseen(story, since, until if restart is None else min(until, restart)):
         return inconclusive(f"{what}; attempts were refused in this time, and are not seen")
-    if restart is not None:
+    if restart is not None and restart < until:
         return inconclusive(
             f"{what}; the application asked to reconnect after {restart - since:.3f} s, too soon to tell "
             f"(needed: {quiet:.3f} s)"

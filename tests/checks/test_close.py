@@ -53,6 +53,7 @@ class TestReactions:
     def test_stay_away(self, code: int, stays: Outcome) -> None:
         assert verdict("CLOSE-01", closed(code).record(100)).outcome is stays
         assert verdict("CLOSE-01", closed(code, 1.0).record(100)).outcome is FAIL
+        assert verdict("CLOSE-01", closed(code, 45.2).record(100)).outcome is FAIL  # a moment late
         assert verdict("CLOSE-01", closed(code).record(60)).outcome is INCONCLUSIVE
 
     def test_a_fatal_code_is_told(self) -> None:
