@@ -139,7 +139,9 @@ class Watch:
             elif client.failure:
                 self._crashed.add(client.name)  # the script may just be about to say more
             asked_at = client.connecting_since
-            if asked_at is not None and client.name not in self._stirred and now - asked_at > longest:
+            # Where SYNs are not answered, and where refused ones cannot be told apart, nobody sees an attempt.
+            unseen = not self._timeline.sees_refused
+            if asked_at is not None and client.name not in self._stirred and not unseen and now - asked_at > longest:
                 self._tell(f"the client was told to connect, and within {longest:.3g} s it did not try")
         self._timer = self._loop.call_later(LOOK_EVERY, self._look_at_clients)
 
