@@ -229,19 +229,20 @@ async def found_dead(stage: Stage) -> Finding | None:
         await stage.saw("end", timeout=stage.profile.detection + 3 * stage.profile.close.timeout)
         record = stage.chaos.freeze()
     end = next((e for e in record.events if e.kind == "end" and e.place == "client"), None)
-    if end is None or end["by"] != "peer":
-        return inconclusive("not provoked: the client did not end the link, dead as it was")
-    close = next((e for e in record.events if e.kind == "close" and e.way == "up" and e.at <= end.at), None)
-    if close is None:
+    cut = None if end is None else end.at
+    close = next((e for e in record.events if e.kind == "close" and e.way == "up"), None)
+    if close is None and end is not None and end["by"] == "peer":
         return passed(f"the client cut the link that it had found dead, without a Close, at {end.at:.3f} s")
+    if close is None or (end is not None and end["by"] != "peer"):
+        return inconclusive("not provoked: the client did not end the link, dead as it was")
     told = f"the client wrote Close {close.get('code')} to a link that it had found dead, and cut it"
-    told = f"{told} {end.at - close.at:.3f} s later"
-    match by(record, close.at + GRACE + stage.slack, end.at, since=close.at):
+    told = f"{told} {'never' if cut is None else f'{cut - close.at:.3f} s later'}"
+    match by(record, close.at + GRACE + stage.slack, cut, since=close.at):
         case Timing.KEPT:
             return passed(told)
         case Timing.BROKEN:
-            return failed(f"{told}, expected at once: nobody is there to answer", at=end.at)
-    return inconclusive(f"{told}; {late_by(record, close.at, end.at)}")
+            return failed(f"{told}, expected at once: nobody is there to answer", at=cut)
+    return inconclusive(f"{told}; {late_by(record, close.at, record.until)}")
 
 
 @case(
