@@ -54,6 +54,8 @@ async def serve(control: socket.socket) -> None:
         await ended.wait()
     for session in tuple(sessions):
         await session.end()
+        session.hang_up()
+    await asyncio.sleep(0)  # in which they are closed
 
 
 class Session(asyncio.Protocol):
@@ -80,6 +82,11 @@ class Session(asyncio.Protocol):
         if self._front is not None:
             front, self._front = self._front, None
             await front.stop()
+
+    def hang_up(self) -> None:
+        """Nobody is there any more to be told."""
+        if hasattr(self, "_transport"):
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
