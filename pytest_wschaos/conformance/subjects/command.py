@@ -16,9 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...cursor import Cursor
+from ...cursor import Cursor, EventTimeout
 from ...profile import Profile
-from ...timeline import Event
 from .left_over import end_all
 from .subject import Client, Hello, Setting, Subject, SubjectError, Unsupported
 
@@ -129,7 +128,7 @@ class Process(Client):
             await asyncio.wait({self._first, attempt}, return_when=asyncio.FIRST_COMPLETED)
             attempt.cancel()
             (outcome,) = await asyncio.gather(attempt, return_exceptions=True)
-            seen = isinstance(outcome, Event)
+            seen = not isinstance(outcome, EventTimeout)  # an attempt, or nothing is seen any more
             took = loop.time() - begun
             if took >= LONGEST_HELLO or (took >= HELLO_TIMEOUT and _waited() - waited < BUSY * took):
                 break

@@ -31,17 +31,21 @@ class Flood:
     stalled: Guest
     sent: int = 0
     """Bytes."""
-    published: int = 0
-    """Messages that the server has acknowledged, of those that go to others than the stalled client, too."""
     full: bool = False
     """Whether no buffers between could hold it all, so that the server has to wait or to keep it."""
 
     _before: int = 0
+    _sender: Guest | None = None
 
     async def fill(self) -> None:
         """Send until the server is stuck with what it has for the client, or no more can be sent."""
         self._before = self._passed()
         await (self._echoes if self.stage.speaks == "raw" else self._publish)()
+
+    @property
+    def published(self) -> int:
+        """Messages that the server has acknowledged; they go to whoever is subscribed."""
+        return 0 if self._sender is None else len(self._sender.told("ack"))
 
     @property
     def stuck(self) -> bool:
@@ -51,6 +55,7 @@ class Flood:
     async def _publish(self) -> None:
         stage = self.stage
         sender, limits = await stage.ready("sender"), stage.profile.security
+        self._sender = sender
         # Virtual time over real sockets has the kernel's buffers.
         simulated = getattr(asyncio.get_running_loop(), "clock_name", "") == "virtual"
         size, held = (BIG, 0) if simulated else (min(HUGE, stage.profile.message.max_size // 4), HELD)
@@ -62,9 +67,7 @@ class Flood:
                 sender.say(type="send", id=self.sent // size, topic="flood", data="x" * size)
                 await sender.flushed(stage.patience)
                 await stage.pause(1.1 / limits.rate)
-                self.published = len(sender.told("ack"))
             await sender.answer("ack", id=self.sent // size)
-            self.published = len(sender.told("ack"))
             still = self._passed() == before
             quiet, stuck = (quiet + 1, stuck + size * (self.published - begun)) if still else (0, 0)
             if quiet >= 2 and stuck >= held:
